@@ -1,0 +1,49 @@
+# The commands of Stasis. `make demo` and `make test` need git, Rust and Python 3, and set up the rest
+# themselves, in one cache folder outside the checkout.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(STASIS_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stasis)
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
+BINARIES := $(CARGO_TARGET_DIR)/debug
+REQUIREMENTS := tests/local/requirements.txt tests/infra/requirements.txt
+VENV := $(CACHE)/venv-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-12)
+PYTHON := $(VENV)/bin/python
+LOCAL := PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m local
+
+.PHONY: help demo test check local local-stop plant build
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+demo: $(VENV)/ready build ## the main job on one instance, on a local AWS: no account, no Docker
+	@$(LOCAL) demo --binaries $(BINARIES) --event events/guardduty/coin-miner.json
+
+test: $(VENV)/ready build ## every test
+	@PYTHON=$(PYTHON) STASIS_BINARIES=$(BINARIES) $(PYTHON) tests/run.py
+
+check: $(VENV)/ready ## formatting, lints with warnings denied, infrastructure
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(PYTHON) tests/infra/check.py
+
+local: $(VENV)/ready build ## start the local AWS with the stack deployed, in the background; writes .local/env
+	@$(LOCAL) start --binaries $(BINARIES)
+
+plant: $(VENV)/ready ## plant an instance to contain in the running local AWS
+	@$(LOCAL) plant
+
+local-stop: $(VENV)/ready ## end what `make local` started
+	@$(LOCAL) stop
+
+# The first build compiles the AWS SDK, which takes minutes; later ones take seconds and say nothing.
+build:
+	@test -d $(BINARIES)/deps || echo "first build: the AWS SDK takes some minutes to compile (docs/build.md)"
+	@cargo build --quiet --locked --workspace
+
+$(VENV)/ready: $(REQUIREMENTS)
+	@echo "making the Python environment of the local AWS in $(CACHE)"
+	@python3 -m venv --clear $(VENV) || { echo "python3 has no venv module here: install it (Debian: python3-venv) and run this again" >&2; exit 1; }
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	@touch $@

@@ -1,0 +1,29 @@
+//! The function `stasis-detach`: takes the instance out of scaling group and load balancers. Wiring only.
+
+use stasis_cloud::{Cloud, CloudError};
+use stasis_decide::detach;
+use stasis_handler::Work;
+use stasis_model::Timestamp;
+use stasis_model::case::Case;
+use stasis_model::facts::DetachFacts;
+use stasis_model::stage::{Plan, Stage};
+
+struct Detach;
+
+impl Work for Detach {
+    const STAGE: Stage = Stage::Detach;
+    type Facts = DetachFacts;
+
+    async fn observe(&self, cloud: &Cloud, case: &Case) -> Result<DetachFacts, CloudError> {
+        Ok(cloud.memberships(&case.instance.instance_id, &case.baseline.instance).await)
+    }
+
+    fn plan(&self, case: &Case, facts: &DetachFacts, _now: Timestamp) -> Plan {
+        detach::plan(case, facts)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    stasis_handler::serve(Detach).await
+}

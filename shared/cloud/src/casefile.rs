@@ -1,0 +1,164 @@
+//! The case file: objects in the evidence bucket. Written once and never overwritten, except for report
+//! and manifest, of which the bucket keeps every version.
+
+use crate::{Cloud, CloudError};
+use aws_sdk_s3::operation::RequestId as _;
+use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+const PUT: &str = "s3:PutObject";
+const GET: &str = "s3:GetObject";
+const LIST: &str = "s3:ListBucket";
+
+/// An object as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its content.
+    pub body: Vec<u8>,
+    /// Its version.
+    pub version_id: Option<String>,
+    /// SHA-256 of the content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// An object as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What came of a create-only write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It is written.
+    Yes {
+        /// SHA-256 of the content, in hexadecimal.
+        sha256: String,
+        /// AWS' id of the request.
+        request_id: Option<String>,
+    },
+    /// There is one already, and it was left as it is.
+    Exists,
+}
+
+impl Cloud {
+    /// Writes an object that must not be there yet.
+    ///
+    /// # Errors
+    /// Where the bucket refuses or cannot be reached.
+    pub async fn create(&self, key: &str, content_type: &str, body: Vec<u8>) -> Result<Created, CloudError> {
+        let digest = Sha256::digest(&body);
+        // Two writers at the same moment: S3 answers one of them 409, and that one is to ask again
+        // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+        for _ in 0..3 {
+            let sent = self
+                .s3
+                .put_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .content_type(content_type)
+                .checksum_sha256(STANDARD.encode(digest))
+                .if_none_match("*")
+                .body(ByteStream::from(body.clone()))
+                .send()
+                .await;
+            match sent {
+                Ok(answer) => {
+                    return Ok(Created::Yes {
+                        sha256: hex(&digest),
+                        request_id: answer.request_id().map(str::to_owned),
+                    });
+                }
+                Err(error) => match CloudError::from_sdk(PUT, key, &error) {
+                    exists if exists.code == "PreconditionFailed" => return Ok(Created::Exists),
+                    race if race.is_conflict() => {}
+                    error => return Err(error),
+                },
+            }
+        }
+        Err(CloudError::new(PUT, key, "ConditionalRequestConflict", "others keep writing it", Some(409)))
+    }
+
+    /// Writes an object, as a new version where there is one.
+    ///
+    /// # Errors
+    /// Where the bucket refuses or cannot be reached.
+    pub async fn write(&self, key: &str, content_type: &str, body: Vec<u8>) -> Result<String, CloudError> {
+        let digest = Sha256::digest(&body);
+        self.s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .content_type(content_type)
+            .checksum_sha256(STANDARD.encode(digest))
+            .body(ByteStream::from(body))
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(PUT, key, &error))?;
+        Ok(hex(&digest))
+    }
+
+    /// Reads an object; none where there is none.
+    ///
+    /// # Errors
+    /// Where the bucket refuses or cannot be reached.
+    pub async fn fetch(&self, key: &str) -> Result<Option<Fetched>, CloudError> {
+        let answer = match self.s3.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match CloudError::from_sdk(GET, key, &error) {
+                    none if none.is_not_found() => Ok(None),
+                    error => Err(error),
+                };
+            }
+        };
+        let version_id = answer.version_id().map(str::to_owned);
+        let body = answer
+            .body
+            .collect()
+            .await
+            .map_err(|error| CloudError::new(GET, key, "Unreachable", error.to_string(), None))?
+            .to_vec();
+        let sha256 = hex(&Sha256::digest(&body));
+        Ok(Some(Fetched { body, version_id, sha256 }))
+    }
+
+    /// Reads a JSON document; none where there is none.
+    ///
+    /// # Errors
+    /// Where the bucket refuses, cannot be reached, or the document is not what it should be.
+    pub async fn fetch_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CloudError> {
+        let Some(fetched) = self.fetch(key).await? else { return Ok(None) };
+        let value = serde_json::from_slice(&fetched.body)
+            .map_err(|error| CloudError::unusable(GET, key, format!("it cannot be read: {error}")))?;
+        Ok(Some(value))
+    }
+
+    /// Every object below a prefix.
+    ///
+    /// # Errors
+    /// Where the bucket refuses or cannot be reached.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, CloudError> {
+        let mut pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.try_next().await.map_err(|error| CloudError::from_sdk(LIST, prefix, &error))? {
+            found.extend(page.contents().iter().filter_map(|object| {
+                Some(Listed {
+                    key: object.key()?.to_owned(),
+                    size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
+                })
+            }));
+        }
+        Ok(found)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,24 @@
+//! The decisions of Stasis: one module per stage, each a pure function of the case and the facts read.
+//!
+//! Nothing here does input or output, reads a clock or knows an AWS type, so that what Stasis would do is
+//! known without an account: almost all tests are here.
+
+pub mod capture;
+pub mod detach;
+pub mod manifest;
+pub mod preserve;
+pub mod protect;
+pub mod quarantine;
+pub mod report;
+pub mod triage;
+pub mod verify;
+
+#[cfg(test)]
+mod sample;
+
+use sha2::{Digest as _, Sha256};
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,286 @@
+//! Report: what a run came to. The status follows from what stages and checks say and from nothing else,
+//! so that it cannot claim more than was read back.
+
+mod html;
+mod notice;
+
+pub use html::html;
+pub use notice::{Notice, notice};
+
+use stasis_model::Timestamp;
+use stasis_model::case::{Case, Mode};
+use stasis_model::check::{Check, CheckStatus};
+use stasis_model::evidence::Evidence;
+use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
+use stasis_model::stage::{Stage, StageReport, StageStatus};
+use std::collections::BTreeMap;
+
+/// The report's name in the case's folder.
+pub const NAME: &str = "report.html";
+
+/// What the run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    /// How it ended.
+    pub status: RunStatus,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Whether evidence is still to come.
+    pub pending: bool,
+}
+
+/// Everything that a report is made of.
+#[derive(Debug, Clone)]
+pub struct Material<'a> {
+    /// The case, with what each stage answered.
+    pub case: &'a Case,
+    /// Every report of every stage, oldest first.
+    pub reports: &'a [StageReport],
+    /// Whether the run is over.
+    pub last: bool,
+    /// When it is written.
+    pub now: Timestamp,
+}
+
+impl Material<'_> {
+    /// The checklist that verify answered last.
+    pub fn checklist(&self) -> &[Check] {
+        self.case.stages.get(&Stage::Verify).map_or(&[], |outcome| outcome.checklist.as_slice())
+    }
+
+    /// The newest report of a stage.
+    fn latest(&self, stage: Stage) -> Option<&StageReport> {
+        self.reports.iter().filter(|r| r.stage == stage).max_by_key(|r| r.attempt)
+    }
+
+    /// When the last network interface went into quarantine.
+    pub fn contained_at(&self) -> Option<Timestamp> {
+        self.latest(Stage::Quarantine).filter(|r| r.status == StageStatus::Done).map(|r| r.finished_at)
+    }
+
+    /// Every piece of evidence, the newest word on each.
+    fn evidence(&self) -> Vec<&Evidence> {
+        let mut by_id: BTreeMap<(u8, &str), &Evidence> = BTreeMap::new();
+        for evidence in self.reports.iter().flat_map(|r| &r.evidence) {
+            by_id.insert((evidence.kind as u8, evidence.id.as_str()), evidence);
+        }
+        by_id.into_values().collect()
+    }
+}
+
+/// The stages whose work a run of this mode needs.
+fn expected_stages(mode: Mode) -> &'static [Stage] {
+    match mode {
+        Mode::Contain | Mode::DryRun => {
+            &[Stage::Protect, Stage::Detach, Stage::Quarantine, Stage::Capture, Stage::Preserve, Stage::Verify]
+        }
+        Mode::Preserve => &[Stage::Protect, Stage::Capture, Stage::Preserve, Stage::Verify],
+    }
+}
+
+/// How many problems a reason names; all of them are in the report.
+const PROBLEMS_NAMED: usize = 6;
+
+/// What the run came to.
+pub fn conclude(material: &Material<'_>) -> Conclusion {
+    let case = material.case;
+    let stages = &case.stages;
+    let pending = !material.last && stages.values().any(|o| o.status == StageStatus::Waiting);
+    if case.is_dry_run() {
+        return dry_run(material);
+    }
+    let mut problems = Vec::new();
+    for stage in expected_stages(case.mode) {
+        match stages.get(stage) {
+            None => problems.push(format!("{stage} did not run")),
+            Some(outcome) if matches!(outcome.status, StageStatus::Incomplete | StageStatus::Failed) => {
+                let why = outcome.failures.first().map_or(outcome.summary.as_str(), |f| f.message.as_str());
+                problems.push(format!("{stage}: {why}"));
+            }
+            // A wait that nobody waits for any more is not success.
+            Some(outcome) if outcome.status == StageStatus::Waiting && material.last && *stage != Stage::Verify => {
+                problems.push(format!("{stage} was still waiting"));
+            }
+            Some(_) => {}
+        }
+    }
+    let checklist = material.checklist();
+    if checklist.is_empty() {
+        problems.push("nothing was verified".to_owned());
+    }
+    let may_still_come = |check: &Check| pending && check.status == CheckStatus::Unknown;
+    for check in checklist.iter().filter(|c| !c.passed()).filter(|c| !may_still_come(c)) {
+        problems.push(format!("{} {}: {}", check.status, check.name, check.observed));
+    }
+    if case.mode == Mode::Preserve {
+        problems.insert(0, "not cut off, as asked (mode preserve)".to_owned());
+    }
+    let status = if problems.is_empty() { RunStatus::Contained } else { RunStatus::Partial };
+    let passed = checklist.iter().filter(|c| c.passed()).count();
+    let reason = if problems.is_empty() && pending {
+        format!(
+            "{} is protected and cut off; AWS confirms {passed} of {} checks so far, the others wait for evidence",
+            case.instance.instance_id,
+            checklist.len()
+        )
+    } else if problems.is_empty() {
+        format!(
+            "{} is protected, cut off and preserved, and AWS confirms all {} checks",
+            case.instance.instance_id,
+            checklist.len()
+        )
+    } else {
+        let more = problems.len().saturating_sub(PROBLEMS_NAMED);
+        let mut named: Vec<String> = problems.into_iter().take(PROBLEMS_NAMED).collect();
+        if more > 0 {
+            named.push(format!("and {more} more"));
+        }
+        named.join("; ")
+    };
+    Conclusion { status, reason, pending }
+}
+
+fn dry_run(material: &Material<'_>) -> Conclusion {
+    let planned: usize = material.reports.iter().map(|r| r.actions.len()).sum();
+    let failed: Vec<String> = material
+        .case
+        .stages
+        .values()
+        .filter(|o| matches!(o.status, StageStatus::Failed | StageStatus::Incomplete))
+        .map(|o| format!("{} could not be planned: {}", o.stage, o.summary))
+        .collect();
+    let mut reason = format!("dry run: {planned} actions planned, nothing outside the case file was changed");
+    if !failed.is_empty() {
+        reason = format!("{reason}; {}", failed.join("; "));
+    }
+    Conclusion { status: RunStatus::DryRun, reason, pending: false }
+}
+
+/// The answer of the state machine for this case.
+pub fn result(material: &Material<'_>, conclusion: &Conclusion) -> RunResult {
+    let case = material.case;
+    RunResult {
+        case_id: Some(case.case_id.clone()),
+        ticket: Some(case.ticket.clone()),
+        status: conclusion.status,
+        reason: conclusion.reason.clone(),
+        instances: vec![InstanceResult {
+            instance_id: case.instance.instance_id.clone(),
+            status: conclusion.status,
+            stages: case.stages.clone(),
+            checklist: material.checklist().to_vec(),
+        }],
+        evidence: Some(format!("s3://{}/{}", case.bucket, case.prefix())),
+        report: Some(format!("s3://{}/{}{NAME}", case.bucket, case.prefix())),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::sample;
+    use stasis_model::SCHEMA;
+    use stasis_model::stage::{Failure, StageOutcome};
+
+    pub(crate) fn outcome(stage: Stage, status: StageStatus) -> StageOutcome {
+        StageOutcome {
+            stage,
+            status,
+            attempt: 1,
+            wait_seconds: None,
+            started_at: Some(sample::time()),
+            finished_at: Some(sample::time()),
+            summary: "summary".to_owned(),
+            failures: Vec::new(),
+            report: None,
+            checklist: Vec::new(),
+        }
+    }
+
+    pub(crate) fn worked() -> Case {
+        let mut case = sample::case();
+        let checklist = crate::verify::checklist(&case, &sample::contained());
+        for stage in expected_stages(Mode::Contain) {
+            case.stages.insert(*stage, outcome(*stage, StageStatus::Done));
+        }
+        if let Some(verify) = case.stages.get_mut(&Stage::Verify) {
+            verify.checklist = checklist;
+        }
+        case
+    }
+
+    fn concluded(case: &Case, last: bool) -> Conclusion {
+        conclude(&Material { case, reports: &[], last, now: sample::time() })
+    }
+
+    #[test]
+    fn contained_only_when_every_stage_and_every_check_says_so() {
+        assert_eq!(concluded(&worked(), true).status, RunStatus::Contained);
+    }
+
+    #[test]
+    fn one_stage_that_failed_in_any_way_makes_it_partial_and_is_named() {
+        for stage in expected_stages(Mode::Contain) {
+            for status in [StageStatus::Incomplete, StageStatus::Failed] {
+                let mut case = worked();
+                let checklist = case.stages.get(stage).map(|o| o.checklist.clone()).unwrap_or_default();
+                let failed = StageOutcome {
+                    failures: vec![Failure::lasting("Denied", "no permission")],
+                    checklist,
+                    ..outcome(*stage, status)
+                };
+                case.stages.insert(*stage, failed);
+                let conclusion = concluded(&case, true);
+                assert_eq!(conclusion.status, RunStatus::Partial, "{stage} {status}");
+                assert!(conclusion.reason.contains(&format!("{stage}: no permission")), "{}", conclusion.reason);
+            }
+            let mut case = worked();
+            case.stages.remove(stage);
+            assert_eq!(concluded(&case, true).status, RunStatus::Partial, "{stage} missing");
+        }
+    }
+
+    #[test]
+    fn one_check_that_is_not_a_pass_makes_it_partial() {
+        let count = worked().stages.get(&Stage::Verify).map_or(0, |v| v.checklist.len());
+        assert!(count > 10);
+        for at in 0..count {
+            for status in [CheckStatus::Fail, CheckStatus::Missing, CheckStatus::Unknown] {
+                let mut case = worked();
+                let check = case.stages.get_mut(&Stage::Verify).and_then(|v| v.checklist.get_mut(at)).expect("check");
+                check.status = status;
+                let name = check.name.clone();
+                let conclusion = concluded(&case, true);
+                assert_eq!(conclusion.status, RunStatus::Partial, "{name} {status}");
+                assert!(conclusion.reason.contains(&name), "{}", conclusion.reason);
+            }
+        }
+    }
+
+    #[test]
+    fn while_evidence_is_still_coming_an_unknown_is_no_failure_and_it_is_said_to_be_pending() {
+        let mut case = worked();
+        case.stages.insert(Stage::Preserve, outcome(Stage::Preserve, StageStatus::Waiting));
+        if let Some(check) = case.stages.get_mut(&Stage::Verify).and_then(|v| v.checklist.last_mut()) {
+            check.status = CheckStatus::Unknown;
+        }
+        let first = concluded(&case, false);
+        assert_eq!((first.status, first.pending), (RunStatus::Contained, true));
+        assert_eq!(concluded(&case, true).status, RunStatus::Partial);
+    }
+
+    #[test]
+    fn preserving_alone_is_never_called_contained() {
+        let mut case = worked();
+        case.mode = Mode::Preserve;
+        assert_eq!(concluded(&case, true).status, RunStatus::Partial);
+    }
+
+    #[test]
+    fn a_dry_run_is_a_dry_run_whatever_the_checks_say() {
+        let mut case = worked();
+        case.mode = Mode::DryRun;
+        assert_eq!(concluded(&case, true).status, RunStatus::DryRun);
+        assert_eq!(case.schema, SCHEMA);
+    }
+}

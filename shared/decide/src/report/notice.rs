@@ -1,0 +1,70 @@
+//! The message to the people on call: short, plain, and true at the moment it is sent.
+
+use super::{Conclusion, Material};
+use stasis_model::outcome::RunStatus;
+
+/// SNS takes subjects of fewer than 100 ASCII characters without line breaks
+/// (<https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>).
+const SUBJECT_MOST: usize = 99;
+
+/// A message for the notification topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its subject.
+    pub subject: String,
+    /// Its text.
+    pub body: String,
+}
+
+/// What to tell, now.
+pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
+    let case = material.case;
+    let instance = &case.instance;
+    let headline = match (conclusion.status, conclusion.pending) {
+        (RunStatus::Contained, true) => "CONTAINED, evidence pending",
+        (RunStatus::Contained, false) => "CONTAINED",
+        (RunStatus::Partial, true) => "PARTIAL, evidence pending",
+        (RunStatus::DryRun, _) => "DRY RUN",
+        _ => "PARTIAL: act now",
+    };
+    let subject: String = format!("Stasis {headline}: {} ({})", instance.instance_id, case.ticket)
+        .chars()
+        .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+        .take(SUBJECT_MOST)
+        .collect();
+    let took = material
+        .contained_at()
+        .map(|at| format!("Cut off after {:.1} s.\n", (at - case.opened_at).as_seconds_f64()))
+        .unwrap_or_default();
+    let body = format!(
+        "{headline}: instance {} in account {}, region {}.\n{took}\n{}\n\nCase {}, ticket {}\nReport: s3://{}/{}{}\n",
+        instance.instance_id,
+        instance.account,
+        instance.region,
+        conclusion.reason,
+        case.case_id,
+        case.ticket,
+        case.bucket,
+        case.prefix(),
+        super::NAME,
+    );
+    Notice { subject, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::conclude;
+    use crate::report::tests::worked;
+    use crate::sample;
+
+    #[test]
+    fn the_subject_always_fits_sns() {
+        let mut case = worked();
+        case.ticket = "事".repeat(128).parse().expect("ticket");
+        let material = Material { case: &case, reports: &[], last: true, now: sample::time() };
+        let notice = notice(&material, &conclude(&material));
+        assert!(notice.subject.len() < 100 && notice.subject.is_ascii(), "{}", notice.subject);
+        assert!(notice.body.contains(case.case_id.as_str()));
+    }
+}

@@ -1,0 +1,237 @@
+//! An ordinary case for the unit tests: a web server in a scaling group, a target group and a classic load
+//! balancer, with two volumes, in a VPC that has endpoints.
+
+use crate::protect;
+use chrono::{TimeZone as _, Utc};
+use stasis_model::baseline::{
+    Agent, Baseline, Instance, Interface, Observed, Protection, ScalingMembership, ScalingSizes, TargetRegistration,
+    Volume,
+};
+use stasis_model::case::{Case, Egress, InstanceRef, Mode, Policy};
+use stasis_model::facts::{
+    BucketFacts, Command, DetachFacts, Endpoints, QuarantineFacts, QuarantineGroup, Rule, Snapshot, StoredObject,
+    VerifyFacts, VpcFacts,
+};
+use stasis_model::tags;
+use stasis_model::trigger::{Request, Source};
+use stasis_model::{SCHEMA, Timestamp};
+use std::collections::BTreeMap;
+
+pub(crate) fn time() -> Timestamp {
+    Utc.with_ymd_and_hms(2026, 11, 23, 6, 11, 26).single().expect("a time")
+}
+
+pub(crate) fn request() -> Request {
+    Request {
+        instance: "i-0a1b2c3d4e5f67890".parse().expect("id"),
+        account: None,
+        region: None,
+        ticket: None,
+        reason: None,
+        mode: Mode::Contain,
+        source: Source::Request,
+    }
+}
+
+pub(crate) fn case() -> Case {
+    let volume = |n: u8, device: &str| Volume {
+        volume_id: format!("vol-0aaaaaaaaaaaaaaa{n}").parse().expect("id"),
+        device: device.to_owned(),
+        delete_on_termination: true,
+    };
+    Case {
+        schema: SCHEMA,
+        case_id: "case-20261123T061126Z-1f2e3d4c".parse().expect("id"),
+        ticket: "INC-42".parse().expect("ticket"),
+        mode: Mode::Contain,
+        reason: None,
+        opened_at: time(),
+        execution: Some("execution-1".to_owned()),
+        source: Source::Request,
+        instance: InstanceRef {
+            instance_id: "i-0a1b2c3d4e5f67890".parse().expect("id"),
+            account: "111122223333".parse().expect("id"),
+            region: "eu-central-1".parse().expect("region"),
+        },
+        bucket: "evidence".to_owned(),
+        policy: Policy {
+            owner: "SecurityTeam".to_owned(),
+            egress: Egress::Endpoints,
+            capture_document: "Stasis-CaptureVolatile".to_owned(),
+            capture_limit_seconds: 600,
+        },
+        baseline: Baseline {
+            schema: SCHEMA,
+            observed_at: time(),
+            instance: Instance {
+                state: "running".to_owned(),
+                instance_type: "m7g.large".to_owned(),
+                image_id: None,
+                platform: Some("Linux/UNIX".to_owned()),
+                launched_at: None,
+                spot: false,
+                vpc_id: Some("vpc-0aaaaaaaaaaaaaaa1".parse().expect("id")),
+                availability_zone: None,
+                instance_profile: None,
+                root_device: Some("/dev/xvda".to_owned()),
+                tags: BTreeMap::from([("Name".to_owned(), "web-7".to_owned())]),
+                volumes: vec![volume(1, "/dev/xvda"), volume(2, "/dev/xvdb")],
+                interfaces: vec![Interface {
+                    interface_id: "eni-0aaaaaaaaaaaaaaa1".parse().expect("id"),
+                    device_index: 0,
+                    vpc_id: "vpc-0aaaaaaaaaaaaaaa1".parse().expect("id"),
+                    subnet_id: "subnet-1".to_owned(),
+                    groups: vec!["sg-0aaaaaaaaaaaaaaa1".parse().expect("id")],
+                    addresses: vec!["10.0.0.5".to_owned()],
+                    public_address: None,
+                    source_dest_check: Some(true),
+                }],
+            },
+            protection: Observed::Known(Protection {
+                termination: false,
+                stop: false,
+                shutdown_behavior: "terminate".to_owned(),
+            }),
+            scaling: Observed::Known(Some(ScalingMembership {
+                group: "web".to_owned(),
+                lifecycle_state: "InService".to_owned(),
+                protected_from_scale_in: false,
+                sizes: Some(ScalingSizes { min: 1, max: 4, desired: 2 }),
+            })),
+            targets: Observed::Known(vec![TargetRegistration {
+                target_group: "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/web/0123456789abcdef"
+                    .to_owned(),
+                target: "i-0a1b2c3d4e5f67890".to_owned(),
+                port: Some(8080),
+                availability_zone: None,
+                health: Some("healthy".to_owned()),
+            }]),
+            classic_load_balancers: Observed::Known(vec!["old-web".to_owned()]),
+            agent: Observed::Known(Some(Agent {
+                ping_status: "Online".to_owned(),
+                platform_type: "Linux".to_owned(),
+                platform_name: None,
+                version: None,
+            })),
+        },
+        stages: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn snapshots(states: &[&str]) -> Vec<Snapshot> {
+    let case = case();
+    states
+        .iter()
+        .enumerate()
+        .map(|(n, state)| Snapshot {
+            snapshot_id: format!("snap-0aaaaaaaaaaaaaaa{}", n + 1).parse().expect("id"),
+            volume_id: format!("vol-0aaaaaaaaaaaaaaa{}", n + 1).parse().expect("id"),
+            state: (*state).to_owned(),
+            message: None,
+            progress: if *state == "completed" { 100 } else { 40 },
+            encrypted: true,
+            size_gib: 8,
+            started_at: Some(time()),
+            tags: tags::evidence_tags(&case).into_iter().map(|tag| (tag.key, tag.value)).collect(),
+        })
+        .collect()
+}
+
+pub(crate) fn quarantine_facts(group: Option<QuarantineGroup>) -> QuarantineFacts {
+    let case = case();
+    QuarantineFacts {
+        interfaces: Observed::Known(case.baseline.instance.interfaces),
+        vpcs: BTreeMap::from([(
+            "vpc-0aaaaaaaaaaaaaaa1".parse().expect("id"),
+            VpcFacts {
+                group: Observed::Known(group),
+                endpoints: Observed::Known(Endpoints {
+                    services: BTreeMap::from([("ssm".to_owned(), vec!["sg-0bbbbbbbbbbbbbbb1".parse().expect("id")])]),
+                    s3_prefix_list: Some("pl-1".to_owned()),
+                }),
+            },
+        )]),
+    }
+}
+
+/// What AWS says when everything is as it must be.
+pub(crate) fn contained() -> VerifyFacts {
+    let case = case();
+    let mut instance = case.baseline.instance.clone();
+    instance.volumes.iter_mut().for_each(|v| v.delete_on_termination = false);
+    let mut quarantine = quarantine_facts(None);
+    let wanted = quarantine
+        .vpcs
+        .values()
+        .flat_map(|v| crate::quarantine::wanted_egress(case.policy.egress, &v.endpoints))
+        .collect::<Vec<_>>();
+    let group = QuarantineGroup {
+        group_id: "sg-0fffffffffffffff1".parse().expect("id"),
+        rules: wanted.into_iter().map(|allows| Rule { rule_id: "sgr-1".to_owned(), egress: true, allows }).collect(),
+    };
+    if let Observed::Known(interfaces) = &mut quarantine.interfaces {
+        interfaces.iter_mut().for_each(|i| i.groups = vec![group.group_id.clone()]);
+    }
+    quarantine.vpcs.values_mut().for_each(|v| v.group = Observed::Known(Some(group.clone())));
+    let tags = protect::tagged_resources(&case, &instance)
+        .into_iter()
+        .map(|resource| {
+            let tags = protect::wanted_tags(&case, &resource).into_iter().map(|tag| (tag.key, tag.value)).collect();
+            (resource, tags)
+        })
+        .collect();
+    VerifyFacts {
+        now: time(),
+        instance: Observed::Known(instance),
+        protection: Observed::Known(Protection { termination: true, stop: true, shutdown_behavior: "stop".to_owned() }),
+        tags: Observed::Known(tags),
+        memberships: DetachFacts {
+            scaling: Observed::Known(None),
+            targets: Observed::Known(Vec::new()),
+            classic_load_balancers: Observed::Known(Vec::new()),
+        },
+        quarantine,
+        command: Observed::Known(Some(Command {
+            command_id: "c-1".to_owned(),
+            status: "Success".to_owned(),
+            requested_at: time(),
+            steps: Vec::new(),
+        })),
+        recorded: Observed::Known(Some(true)),
+        snapshots: Observed::Known(snapshots(&["completed", "completed"])),
+        volatile: Observed::Known(vec![StoredObject { key: "cases/x/volatile/clockLinux.txt".to_owned(), size: 12 }]),
+        bucket: Observed::Known(BucketFacts { versioned: true, lock: Some(("GOVERNANCE".to_owned(), 365)) }),
+    }
+}
+
+/// What is known when every read is refused.
+pub(crate) fn unreadable() -> VerifyFacts {
+    fn no<T>() -> Observed<T> {
+        Observed::Unknown("AccessDenied".to_owned())
+    }
+    let mut quarantine = quarantine_facts(None);
+    quarantine.interfaces = no();
+    quarantine.vpcs.values_mut().for_each(|v| *v = VpcFacts { group: no(), endpoints: no() });
+    VerifyFacts {
+        now: time(),
+        instance: no(),
+        protection: no(),
+        tags: no(),
+        memberships: DetachFacts { scaling: no(), targets: no(), classic_load_balancers: no() },
+        quarantine,
+        command: no(),
+        recorded: no(),
+        snapshots: no(),
+        volatile: no(),
+        bucket: no(),
+    }
+}
+
+/// Changes the rules of every quarantine group.
+pub(crate) fn rules(facts: &mut VerifyFacts, change: impl Fn(&mut Vec<Rule>)) {
+    for vpc in facts.quarantine.vpcs.values_mut() {
+        if let Observed::Known(Some(group)) = &mut vpc.group {
+            change(&mut group.rules);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Triage: from a request and the facts about the instance to a case, or to the reason why not.
+
+use crate::sha256;
+use stasis_model::baseline::{Baseline, Instance};
+use stasis_model::case::{Case, InstanceRef, Mode, Policy};
+use stasis_model::error::InputError;
+use stasis_model::ids::{AccountId, CaseId, Region, Ticket};
+use stasis_model::trigger::Request;
+use stasis_model::{SCHEMA, Timestamp};
+use std::collections::BTreeMap;
+
+/// States in which there is nothing left to hold.
+const GONE: [&str; 2] = ["terminated", "shutting-down"];
+
+/// Why an instance that was found cannot be worked on, if so.
+pub fn unusable(request: &Request, instance: &Instance, owner: &AccountId) -> Option<String> {
+    if GONE.contains(&instance.state.as_str()) {
+        return Some(format!("instance {} is {}: there is nothing left to contain", request.instance, instance.state));
+    }
+    match &request.account {
+        Some(account) if account != owner => Some(format!(
+            "instance {} belongs to account {owner}, not to {account} as the request says: nothing was done",
+            request.instance
+        )),
+        _ => None,
+    }
+}
+
+/// The region to look in: the request's, or else our own.
+pub fn region(request: &Request, home: &Region) -> Region {
+    request.region.clone().unwrap_or_else(|| home.clone())
+}
+
+/// The id of a new case: sorts by time, and differs for two cases of the same second.
+///
+/// # Errors
+/// Never for a time of this millennium; the id is checked like any other.
+pub fn case_id(instance: &InstanceRef, execution: &str, now: Timestamp) -> Result<CaseId, InputError> {
+    let mark =
+        sha256(format!("{}/{}/{}/{execution}", instance.account, instance.region, instance.instance_id).as_bytes());
+    let short: String = mark.chars().take(8).collect();
+    format!("case-{}-{short}", now.format("%Y%m%dT%H%M%SZ")).parse()
+}
+
+/// What a new case is made of.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Its id.
+    pub case_id: CaseId,
+    /// Its ticket.
+    pub ticket: Ticket,
+    /// The execution that works on it.
+    pub execution: String,
+    /// The instance.
+    pub instance: InstanceRef,
+    /// The evidence bucket.
+    pub bucket: String,
+    /// The settings.
+    pub policy: Policy,
+    /// The facts from before.
+    pub baseline: Baseline,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The case of a request.
+pub fn open(request: &Request, opening: Opening) -> Case {
+    Case {
+        schema: SCHEMA,
+        case_id: opening.case_id,
+        ticket: opening.ticket,
+        mode: request.mode,
+        reason: request.reason.clone(),
+        opened_at: opening.now,
+        execution: Some(opening.execution),
+        source: request.source.clone(),
+        instance: opening.instance,
+        bucket: opening.bucket,
+        policy: opening.policy,
+        baseline: opening.baseline,
+        stages: BTreeMap::new(),
+    }
+}
+
+/// The ticket where nobody gave one and none could be made: the case's own id, so that no tag is empty.
+///
+/// # Errors
+/// Never: a case id is a legal ticket.
+pub fn fallback_ticket(case_id: &CaseId) -> Result<Ticket, InputError> {
+    case_id.as_str().parse()
+}
+
+/// Whether this run needs the claim: a dry run holds nothing, so it keeps nobody else from acting.
+pub fn claims(mode: Mode) -> bool {
+    mode != Mode::DryRun
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_terminated_instance_and_a_foreign_account_are_refused() {
+        let case = sample::case();
+        let mut request = sample::request();
+        let owner = case.instance.account.clone();
+        assert_eq!(unusable(&request, &case.baseline.instance, &owner), None);
+        for state in GONE {
+            let gone = Instance { state: state.to_owned(), ..case.baseline.instance.clone() };
+            assert!(unusable(&request, &gone, &owner).is_some_and(|why| why.contains(state)));
+        }
+        request.account = Some("999999999999".parse().expect("account"));
+        assert!(unusable(&request, &case.baseline.instance, &owner).is_some_and(|why| why.contains("999999999999")));
+    }
+
+    #[test]
+    fn case_ids_sort_by_time_and_differ_between_executions() {
+        let case = sample::case();
+        let first = case_id(&case.instance, "execution-1", case.opened_at).expect("id");
+        let other = case_id(&case.instance, "execution-2", case.opened_at).expect("id");
+        let later = case_id(&case.instance, "execution-1", case.opened_at + chrono::TimeDelta::seconds(1)).expect("id");
+        assert_ne!(first, other);
+        assert!(first < later && other < later);
+        assert!(fallback_ticket(&first).is_ok());
+    }
+}

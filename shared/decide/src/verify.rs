@@ -1,0 +1,521 @@
+//! Verify: the security checklist, filled from what AWS says now. It trusts no stage: what a stage reported
+//! is not among its facts. What could not be read is UNKNOWN, and UNKNOWN is never a pass.
+
+use crate::protect;
+use crate::quarantine;
+use chrono::TimeDelta;
+use stasis_model::baseline::{Instance, Observed};
+use stasis_model::case::Case;
+use stasis_model::check::{Check, CheckStatus};
+use stasis_model::facts::{QuarantineFacts, Snapshot, VerifyFacts};
+use stasis_model::ids::GroupId;
+use stasis_model::stage::{Next, Plan};
+use stasis_model::tags;
+use std::collections::BTreeSet;
+
+/// How long CloudTrail may take to show a call. AWS: "typically delivers events within an average of about
+/// 5 minutes of an API call. This time is not guaranteed."
+/// (<https://docs.aws.amazon.com/awscloudtrail/latest/userguide/how-cloudtrail-works.html>)
+const TRAIL_SECONDS: i64 = 1_800;
+/// How often to ask CloudTrail, in seconds: LookupEvents is limited to two calls a second per account and region.
+const TRAIL_WAIT: u32 = 60;
+
+/// The checks that say whether the instance is cut off and held; the others say whether evidence is safe.
+const CONTAINMENT: [&str; 11] = [
+    INSTANCE_ONLINE,
+    TERMINATION_PROTECTION,
+    STOP_PROTECTION,
+    SHUTDOWN,
+    VOLUMES_KEPT,
+    TAGGED,
+    SCALING,
+    TARGETS,
+    CLASSIC,
+    INTERFACES,
+    NO_INBOUND,
+];
+const INSTANCE_ONLINE: &str = "instance online";
+const TERMINATION_PROTECTION: &str = "termination protection on";
+const STOP_PROTECTION: &str = "stop protection on";
+const SHUTDOWN: &str = "shutdown from inside stops, not terminates";
+const VOLUMES_KEPT: &str = "volumes survive a termination";
+const TAGGED: &str = "instance, volumes and interfaces tagged";
+const SCALING: &str = "out of the Auto Scaling group";
+const TARGETS: &str = "out of every target group";
+const CLASSIC: &str = "out of every classic load balancer";
+const INTERFACES: &str = "every interface in the quarantine group only";
+const NO_INBOUND: &str = "quarantine group has no inbound";
+const OUTBOUND: &str = "quarantine group lets out only what the policy allows";
+const COMMAND: &str = "Run Command recorded";
+const VOLATILE: &str = "volatile data in the evidence bucket";
+const SNAPSHOTS: &str = "snapshots encrypted and tagged";
+const SNAPSHOTS_COMPLETE: &str = "snapshots complete";
+const BUCKET: &str = "evidence bucket versioned and Object-Locked";
+
+/// Whether a check is about the instance being held and cut off.
+pub fn is_containment(check: &Check) -> bool {
+    check.name == OUTBOUND || CONTAINMENT.contains(&check.name.as_str())
+}
+
+/// The checklist, and whether it is worth asking again for what AWS does not show yet.
+pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
+    let mut plan = Plan::nothing();
+    plan.checks = checklist(case, facts);
+    let trail_pending = matches!(&facts.command, Observed::Known(Some(command)) if command.is_over())
+        && facts.recorded == Observed::Known(Some(false))
+        && facts.now - case.opened_at < TimeDelta::seconds(TRAIL_SECONDS);
+    if trail_pending {
+        plan.next = Next::Wait(TRAIL_WAIT);
+    }
+    plan
+}
+
+/// Every check of the case, in the order of the stages.
+pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
+    let mut checks = vec![online(&facts.instance)];
+    checks.extend(protection(case, facts));
+    checks.push(volumes_kept(&facts.instance));
+    checks.push(tagged(case, facts));
+    if case.contains() {
+        checks.extend(memberships(facts));
+        checks.extend(quarantined(case, &facts.quarantine));
+    }
+    checks.push(command(facts));
+    checks.push(volatile(facts));
+    checks.extend(snapshots(case, facts));
+    checks.push(bucket(facts));
+    checks
+}
+
+/// A check of a fact, or UNKNOWN where it could not be read.
+fn of_fact<T>(name: &str, expected: &str, fact: &Observed<T>, judge: impl FnOnce(&T) -> Check) -> Check {
+    match fact {
+        Observed::Known(fact) => judge(fact),
+        Observed::Unknown(why) => Check::unknown(name, expected, format!("could not be read: {why}")),
+    }
+}
+
+fn online(instance: &Observed<Instance>) -> Check {
+    let expected = "running";
+    of_fact(INSTANCE_ONLINE, expected, instance, |i| {
+        Check::of(INSTANCE_ONLINE, expected, i.state == expected, &i.state)
+    })
+}
+
+fn protection(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
+    let spot = case.baseline.instance.spot;
+    let on = |name: &str, attribute: &str, read: fn(&stasis_model::baseline::Protection) -> bool| {
+        let expected = format!("{attribute}=true");
+        of_fact(name, &expected.clone(), &facts.protection, |p| {
+            let note = if spot { " (Spot Instance: EC2 does not offer it)" } else { "" };
+            Check::of(name, expected, read(p), format!("{attribute}={}{note}", read(p)))
+        })
+    };
+    vec![
+        on(TERMINATION_PROTECTION, "DisableApiTermination", |p| p.termination),
+        on(STOP_PROTECTION, "DisableApiStop", |p| p.stop),
+        of_fact(SHUTDOWN, "stop", &facts.protection, |p| {
+            Check::of(SHUTDOWN, "stop", p.shutdown_behavior == "stop", &p.shutdown_behavior)
+        }),
+    ]
+}
+
+fn volumes_kept(instance: &Observed<Instance>) -> Check {
+    let expected = "DeleteOnTermination=false on every EBS volume";
+    of_fact(VOLUMES_KEPT, expected, instance, |i| {
+        let lost: Vec<String> =
+            i.volumes.iter().filter(|v| v.delete_on_termination).map(|v| v.volume_id.to_string()).collect();
+        let observed = if lost.is_empty() {
+            format!("false on {} volumes", i.volumes.len())
+        } else {
+            format!("true on {}", lost.join(", "))
+        };
+        Check::of(VOLUMES_KEPT, expected, lost.is_empty(), observed)
+    })
+}
+
+fn tagged(case: &Case, facts: &VerifyFacts) -> Check {
+    let expected = format!("{}={}, {}, {}, {}", tags::TICKET, case.ticket, tags::OWNER, tags::EVIDENCE, tags::CASE);
+    let (Observed::Known(instance), Observed::Known(present)) = (&facts.instance, &facts.tags) else {
+        return Check::unknown(TAGGED, expected, "could not be read");
+    };
+    let resources = protect::tagged_resources(case, instance);
+    let lacking: Vec<&str> = resources
+        .iter()
+        .filter(|r| !protect::has_tags(present, r, &protect::wanted_tags(case, r)))
+        .map(String::as_str)
+        .collect();
+    let observed = if lacking.is_empty() {
+        format!("on all {} resources", resources.len())
+    } else {
+        format!("not on {}", lacking.join(", "))
+    };
+    Check::of(TAGGED, expected, lacking.is_empty(), observed)
+}
+
+fn memberships(facts: &VerifyFacts) -> Vec<Check> {
+    let memberships = &facts.memberships;
+    let names = |names: Vec<String>| if names.is_empty() { "in none".to_owned() } else { names.join(", ") };
+    vec![
+        of_fact(SCALING, "in none", &memberships.scaling, |membership| match membership {
+            None => Check::of(SCALING, "in none", true, "in none"),
+            // Detaching is irrevocable and no longer health-checked; only connection draining is still going on.
+            Some(m) if m.lifecycle_state.starts_with("Detach") => {
+                Check::of(SCALING, "in none", true, format!("{} ({})", m.group, m.lifecycle_state))
+            }
+            Some(m) => Check::of(SCALING, "in none", false, format!("{} ({})", m.group, m.lifecycle_state)),
+        }),
+        of_fact(TARGETS, "registered in none, or draining", &memberships.targets, |targets| {
+            let left: Vec<String> = targets
+                .iter()
+                .filter(|t| !t.is_leaving())
+                .map(|t| format!("{} in {}", t.target, stasis_model::action::target_group_name(&t.target_group)))
+                .collect();
+            let draining = targets.iter().filter(|t| t.is_leaving()).count();
+            let observed = if left.is_empty() && draining > 0 {
+                format!("in none; {draining} draining")
+            } else {
+                names(left.clone())
+            };
+            Check::of(TARGETS, "registered in none, or draining", left.is_empty(), observed)
+        }),
+        of_fact(CLASSIC, "in none", &memberships.classic_load_balancers, |left| {
+            Check::of(CLASSIC, "in none", left.is_empty(), names(left.clone()))
+        }),
+    ]
+}
+
+fn quarantined(case: &Case, facts: &QuarantineFacts) -> Vec<Check> {
+    let ours: BTreeSet<&GroupId> =
+        facts.vpcs.values().filter_map(|v| v.group.known()?.as_ref().map(|g| &g.group_id)).collect();
+    let unread: Vec<String> = facts
+        .vpcs
+        .iter()
+        .filter_map(|(vpc, v)| match &v.group {
+            Observed::Unknown(why) => Some(format!("{vpc}: {why}")),
+            Observed::Known(_) => None,
+        })
+        .collect();
+    let expected = "the quarantine group and no other";
+    let interfaces = match (&facts.interfaces, unread.is_empty()) {
+        (Observed::Known(interfaces), true) => {
+            let outside: Vec<String> = interfaces
+                .iter()
+                .filter(|i| !matches!(i.groups.as_slice(), [only] if ours.contains(only)))
+                .map(|i| {
+                    let groups: Vec<&str> = i.groups.iter().map(GroupId::as_str).collect();
+                    format!("{} in {}", i.interface_id, groups.join(", "))
+                })
+                .collect();
+            let pass = outside.is_empty() && !interfaces.is_empty();
+            let observed = if pass {
+                format!("{} of {} interfaces", interfaces.len(), interfaces.len())
+            } else if interfaces.is_empty() {
+                "no interface was found".to_owned()
+            } else {
+                outside.join("; ")
+            };
+            Check::of(INTERFACES, expected, pass, observed)
+        }
+        (Observed::Unknown(why), _) => Check::unknown(INTERFACES, expected, format!("could not be read: {why}")),
+        (_, false) => Check::unknown(INTERFACES, expected, format!("could not be read: {}", unread.join("; "))),
+    };
+    vec![interfaces, rules_of(case, facts, NO_INBOUND, &unread), rules_of(case, facts, OUTBOUND, &unread)]
+}
+
+/// The rules of every quarantine group in use, one direction.
+fn rules_of(case: &Case, facts: &QuarantineFacts, name: &str, unread: &[String]) -> Check {
+    let inbound = name == NO_INBOUND;
+    let expected = if inbound { "no inbound rule".to_owned() } else { format!("egress policy {}", case.policy.egress) };
+    if !unread.is_empty() {
+        return Check::unknown(name, expected, format!("could not be read: {}", unread.join("; ")));
+    }
+    let mut surplus = Vec::new();
+    let mut groups = 0;
+    let mut allowed = Vec::new();
+    for facts in facts.vpcs.values() {
+        let Some(Some(group)) = facts.group.known() else { continue };
+        groups += 1;
+        let wanted = quarantine::wanted_egress(case.policy.egress, &facts.endpoints);
+        for rule in &group.rules {
+            let foreign = if inbound { !rule.egress } else { rule.egress && !wanted.contains(&rule.allows) };
+            if foreign {
+                surplus.push(format!("{} {}", group.group_id, rule.allows));
+            } else if rule.egress && !inbound {
+                allowed.push(rule.allows.to_string());
+            }
+        }
+    }
+    if groups == 0 {
+        return Check::missing(name, expected, "there is no quarantine group");
+    }
+    let clean = match (inbound, allowed.is_empty()) {
+        (true, _) => "none".to_owned(),
+        (false, true) => "nothing goes out".to_owned(),
+        (false, false) => allowed.join("; "),
+    };
+    let pass = surplus.is_empty();
+    Check::of(name, expected, pass, if pass { clean } else { surplus.join("; ") })
+}
+
+fn command(facts: &VerifyFacts) -> Check {
+    let expected = "SendCommand in Systems Manager's history and in CloudTrail";
+    of_fact(COMMAND, expected, &facts.command, |command| {
+        let Some(command) = command else {
+            return Check::missing(COMMAND, expected, "no command was sent");
+        };
+        let id = &command.command_id;
+        match &facts.recorded {
+            Observed::Known(Some(true)) => {
+                Check::of(COMMAND, expected, true, format!("command {id} ({}) in both", command.status))
+            }
+            Observed::Known(_) => Check::unknown(
+                COMMAND,
+                expected,
+                format!(
+                    "command {id} ({}) in Systems Manager; pending in CloudTrail, which takes some minutes",
+                    command.status
+                ),
+            ),
+            Observed::Unknown(why) => Check::unknown(
+                COMMAND,
+                expected,
+                format!("command {id} in Systems Manager; CloudTrail could not be read: {why}"),
+            ),
+        }
+    })
+}
+
+fn volatile(facts: &VerifyFacts) -> Check {
+    let expected = "what the host printed, kept in the case file";
+    if let Observed::Known(Some(command)) = &facts.command
+        && !command.is_over()
+    {
+        return Check::unknown(
+            VOLATILE,
+            expected,
+            format!("in progress: command {} is {}", command.command_id, command.status),
+        );
+    }
+    of_fact(VOLATILE, expected, &facts.volatile, |objects| {
+        let size: u64 = objects.iter().map(|o| o.size).sum();
+        if size == 0 {
+            return Check::missing(VOLATILE, expected, format!("{} objects, 0 bytes", objects.len()));
+        }
+        Check::of(VOLATILE, expected, true, format!("{} objects, {size} bytes", objects.len()))
+    })
+}
+
+fn snapshots(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
+    let expected = format!("one per volume, encrypted, tagged {}={}", tags::CASE, case.case_id);
+    let complete = "completed";
+    let (snapshots, volumes) = match (&facts.snapshots, &facts.instance) {
+        (Observed::Known(snapshots), Observed::Known(instance)) => (snapshots, &instance.volumes),
+        (Observed::Unknown(why), _) | (_, Observed::Unknown(why)) => {
+            let why = format!("could not be read: {why}");
+            return vec![Check::unknown(SNAPSHOTS, expected, &why), Check::unknown(SNAPSHOTS_COMPLETE, complete, why)];
+        }
+    };
+    if snapshots.is_empty() {
+        let none = "there is no snapshot of this case";
+        return vec![Check::missing(SNAPSHOTS, expected, none), Check::missing(SNAPSHOTS_COMPLETE, complete, none)];
+    }
+    let mut problems = Vec::new();
+    for volume in volumes.iter().filter(|v| !snapshots.iter().any(|s| s.volume_id == v.volume_id)) {
+        problems.push(format!("none of {}", volume.volume_id));
+    }
+    for snapshot in snapshots {
+        if !snapshot.encrypted {
+            problems.push(format!("{} not encrypted", snapshot.snapshot_id));
+        }
+        if !tags::evidence_tags(case).iter().all(|t| snapshot.tags.get(&t.key) == Some(&t.value)) {
+            problems.push(format!("{} lacks tags", snapshot.snapshot_id));
+        }
+    }
+    let observed = if problems.is_empty() { names(snapshots) } else { problems.join("; ") };
+    vec![Check::of(SNAPSHOTS, expected, problems.is_empty(), observed), completeness(snapshots)]
+}
+
+fn names(snapshots: &[Snapshot]) -> String {
+    let names: Vec<&str> = snapshots.iter().map(|s| s.snapshot_id.as_str()).collect();
+    names.join(", ")
+}
+
+fn completeness(snapshots: &[Snapshot]) -> Check {
+    let progress = crate::preserve::progress(snapshots);
+    let status = if snapshots.iter().any(|s| s.state == "error") {
+        CheckStatus::Fail
+    } else if snapshots.iter().all(|s| s.state == "completed") {
+        CheckStatus::Pass
+    } else {
+        CheckStatus::Unknown
+    };
+    Check { name: SNAPSHOTS_COMPLETE.to_owned(), status, expected: "completed".to_owned(), observed: progress }
+}
+
+fn bucket(facts: &VerifyFacts) -> Check {
+    let expected = "versioning enabled, Object Lock with a default retention";
+    of_fact(BUCKET, expected, &facts.bucket, |bucket| {
+        let versioned = if bucket.versioned { "versioned" } else { "not versioned" };
+        let lock = bucket.lock.as_ref().map_or_else(
+            || "no Object Lock retention".to_owned(),
+            |(mode, days)| format!("Object Lock {mode} for {days} days"),
+        );
+        Check::of(BUCKET, expected, bucket.versioned && bucket.lock.is_some(), format!("{versioned}, {lock}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use stasis_model::facts::Command;
+
+    fn statuses(facts: &VerifyFacts) -> Vec<(String, CheckStatus)> {
+        checklist(&sample::case(), facts).into_iter().map(|c| (c.name, c.status)).collect()
+    }
+
+    fn status_of(facts: &VerifyFacts, name: &str) -> CheckStatus {
+        statuses(facts).into_iter().find(|(n, _)| n == name).map(|(_, s)| s).expect("a check of that name")
+    }
+
+    #[test]
+    fn a_contained_instance_passes_every_check_and_is_not_asked_again() {
+        let facts = sample::contained();
+        assert!(
+            statuses(&facts).iter().all(|(_, s)| *s == CheckStatus::Pass),
+            "{:#?}",
+            checklist(&sample::case(), &facts)
+        );
+        assert_eq!(plan(&sample::case(), &facts).next, Next::Finish);
+    }
+
+    #[test]
+    fn every_check_fails_when_what_it_is_about_is_otherwise() {
+        type Spoil = fn(&mut VerifyFacts);
+        let table: [(&str, Spoil); 15] = [
+            (INSTANCE_ONLINE, |f| {
+                if let Observed::Known(i) = &mut f.instance {
+                    i.state = "stopped".to_owned()
+                }
+            }),
+            (TERMINATION_PROTECTION, |f| {
+                if let Observed::Known(p) = &mut f.protection {
+                    p.termination = false
+                }
+            }),
+            (STOP_PROTECTION, |f| {
+                if let Observed::Known(p) = &mut f.protection {
+                    p.stop = false
+                }
+            }),
+            (SHUTDOWN, |f| {
+                if let Observed::Known(p) = &mut f.protection {
+                    p.shutdown_behavior = "terminate".to_owned()
+                }
+            }),
+            (VOLUMES_KEPT, |f| {
+                if let Observed::Known(i) = &mut f.instance {
+                    i.volumes.iter_mut().for_each(|v| v.delete_on_termination = true)
+                }
+            }),
+            (TAGGED, |f| {
+                if let Observed::Known(t) = &mut f.tags {
+                    t.clear()
+                }
+            }),
+            (SCALING, |f| f.memberships.scaling = sample::case().baseline.scaling),
+            (TARGETS, |f| f.memberships.targets = sample::case().baseline.targets),
+            (CLASSIC, |f| f.memberships.classic_load_balancers = sample::case().baseline.classic_load_balancers),
+            (INTERFACES, |f| f.quarantine.interfaces = Observed::Known(sample::case().baseline.instance.interfaces)),
+            (NO_INBOUND, |f| {
+                sample::rules(f, |r| {
+                    if let Some(r) = r.first_mut() {
+                        r.egress = false
+                    }
+                })
+            }),
+            (OUTBOUND, |f| {
+                sample::rules(f, |r| {
+                    if let Some(r) = r.first_mut() {
+                        r.allows.from_port = 22
+                    }
+                })
+            }),
+            (SNAPSHOTS, |f| {
+                if let Observed::Known(s) = &mut f.snapshots {
+                    s.iter_mut().for_each(|s| s.encrypted = false)
+                }
+            }),
+            (SNAPSHOTS_COMPLETE, |f| {
+                if let Observed::Known(s) = &mut f.snapshots {
+                    s.iter_mut().for_each(|s| s.state = "error".to_owned())
+                }
+            }),
+            (BUCKET, |f| {
+                if let Observed::Known(b) = &mut f.bucket {
+                    b.lock = None
+                }
+            }),
+        ];
+        for (name, spoil) in table {
+            let mut facts = sample::contained();
+            spoil(&mut facts);
+            assert_eq!(status_of(&facts, name), CheckStatus::Fail, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_interface_in_the_quarantine_group_and_another_is_not_quarantined() {
+        let mut facts = sample::contained();
+        if let Observed::Known(interfaces) = &mut facts.quarantine.interfaces {
+            interfaces.iter_mut().for_each(|i| i.groups.push("sg-0eeeeeeeeeeeeeee9".parse().expect("id")));
+        }
+        assert_eq!(status_of(&facts, INTERFACES), CheckStatus::Fail);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_everywhere() {
+        let facts = sample::unreadable();
+        assert!(statuses(&facts).iter().all(|(_, s)| *s == CheckStatus::Unknown), "{:#?}", statuses(&facts));
+    }
+
+    #[test]
+    fn what_is_not_there_is_missing() {
+        let mut facts = sample::contained();
+        facts.command = Observed::Known(None);
+        facts.recorded = Observed::Known(None);
+        facts.volatile = Observed::Known(Vec::new());
+        facts.snapshots = Observed::Known(Vec::new());
+        facts.quarantine.vpcs.values_mut().for_each(|v| v.group = Observed::Known(None));
+        for name in [COMMAND, VOLATILE, SNAPSHOTS, SNAPSHOTS_COMPLETE, NO_INBOUND, OUTBOUND] {
+            assert_eq!(status_of(&facts, name), CheckStatus::Missing, "{name}");
+        }
+        assert_eq!(status_of(&facts, INTERFACES), CheckStatus::Fail);
+    }
+
+    #[test]
+    fn cloudtrail_is_waited_for_and_given_up() {
+        let case = sample::case();
+        let mut facts = sample::contained();
+        facts.recorded = Observed::Known(Some(false));
+        assert_eq!(plan(&case, &facts).next, Next::Wait(TRAIL_WAIT));
+        assert_eq!(status_of(&facts, COMMAND), CheckStatus::Unknown);
+        facts.now = case.opened_at + TimeDelta::seconds(TRAIL_SECONDS);
+        assert_eq!(plan(&case, &facts).next, Next::Finish);
+        assert_eq!(status_of(&facts, COMMAND), CheckStatus::Unknown);
+    }
+
+    #[test]
+    fn a_command_that_runs_is_in_progress_not_missing() {
+        let mut facts = sample::contained();
+        facts.command = Observed::Known(Some(Command {
+            command_id: "c".to_owned(),
+            status: "InProgress".to_owned(),
+            requested_at: sample::case().opened_at,
+            steps: Vec::new(),
+        }));
+        facts.volatile = Observed::Known(Vec::new());
+        assert_eq!(status_of(&facts, VOLATILE), CheckStatus::Unknown);
+    }
+}

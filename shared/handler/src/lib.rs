@@ -1,0 +1,67 @@
+//! The porch of every function: settings, telemetry, errors under the names that the state machine knows,
+//! and the one way in which a stage works: observe, plan, perform, report.
+
+pub mod error;
+pub mod report;
+pub mod settings;
+pub mod stage;
+mod telemetry;
+pub mod triage;
+
+pub use error::HandlerError;
+pub use stage::Work;
+
+use lambda_runtime::{LambdaEvent, run, service_fn};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use settings::Settings;
+use stasis_cloud::Cloud;
+
+/// Serves a stage that observes, plans and performs, until the runtime ends the process.
+///
+/// # Errors
+/// Where the settings are incomplete, or the runtime fails.
+pub async fn serve<W: Work>(work: W) -> Result<(), lambda_runtime::Error> {
+    let (settings, cloud) = start().await?;
+    let (settings, cloud, work) = (&settings, &cloud, &work);
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        Box::pin(stage::answer(work, cloud, settings, event.payload)).await
+    }))
+    .await
+}
+
+/// Serves triage.
+///
+/// # Errors
+/// Where the settings are incomplete, or the runtime fails.
+pub async fn serve_triage() -> Result<(), lambda_runtime::Error> {
+    let (settings, cloud) = start().await?;
+    let (settings, cloud) = (&settings, &cloud);
+    run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+        Box::pin(triage::answer(cloud, settings, &event.payload)).await
+    }))
+    .await
+}
+
+/// Serves the report.
+///
+/// # Errors
+/// Where the settings are incomplete, or the runtime fails.
+pub async fn serve_report() -> Result<(), lambda_runtime::Error> {
+    let (settings, cloud) = start().await?;
+    let topic = settings.topic()?.to_owned();
+    let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        Box::pin(report::answer(cloud, settings, topic, event.payload)).await
+    }))
+    .await
+}
+
+/// Everything that is done once per process.
+async fn start() -> Result<(Settings, Cloud), lambda_runtime::Error> {
+    telemetry::init();
+    let settings = Settings::from_env()?;
+    let config = stasis_cloud::sdk_config().await;
+    let cloud = Cloud::new(&config, &settings.region, &settings.bucket);
+    Ok((settings, cloud))
+}

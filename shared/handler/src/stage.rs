@@ -1,0 +1,340 @@
+//! The one way in which a stage works: observe, plan, perform, and again where that opened the way for
+//! more; then the report, create-only. A retry observes and plans anew and finds nothing left.
+
+use crate::HandlerError;
+use crate::settings::Settings;
+use futures::future::join_all;
+use lambda_runtime::Diagnostic;
+use serde::Deserialize;
+use serde_json::Value;
+use stasis_cloud::casefile::Created;
+use stasis_cloud::perform::Performed;
+use stasis_cloud::{Cloud, CloudError};
+use stasis_decide::sha256;
+use stasis_model::action::Action;
+use stasis_model::case::{Case, Claim, prefix};
+use stasis_model::check::Check;
+use stasis_model::error::InputError;
+use stasis_model::evidence::Evidence;
+use stasis_model::ids::{CaseId, InstanceId};
+use stasis_model::stage::{
+    ActionRecord, Failure, FileRef, Next, Outcome, Plan, Stage, StageOutcome, StageReport, StageStatus,
+};
+use stasis_model::{SCHEMA, Timestamp, now};
+use std::future::Future;
+use tracing::Instrument as _;
+
+/// What a stage adds to the common way: what it reads, and what follows from that.
+pub trait Work: Send + Sync + 'static {
+    /// The stage.
+    const STAGE: Stage;
+    /// What it reads.
+    type Facts: Send + Sync;
+
+    /// Reads the facts.
+    fn observe(&self, cloud: &Cloud, case: &Case) -> impl Future<Output = Result<Self::Facts, CloudError>> + Send;
+
+    /// What follows from them.
+    fn plan(&self, case: &Case, facts: &Self::Facts, now: Timestamp) -> Plan;
+}
+
+/// How often a stage observes and plans in one call: making and mending a group takes three rounds.
+const ROUNDS: u32 = 5;
+
+/// Answers one call of a stage.
+pub async fn answer<W: Work>(
+    work: &W,
+    cloud: &Cloud,
+    settings: &Settings,
+    input: Value,
+) -> Result<StageOutcome, Diagnostic> {
+    let case = load_case(cloud, settings, input).await?;
+    let span = case_span(&case, W::STAGE);
+    async {
+        let cloud = cloud.in_region(&case.instance.region);
+        let report = run(work, &cloud, &case).await?;
+        let kept = keep_report(&cloud, report).await?;
+        Ok::<_, HandlerError>(kept)
+    }
+    .instrument(span)
+    .await
+    .map_err(Diagnostic::from)
+}
+
+/// The span that puts the case on every log line.
+pub(crate) fn case_span(case: &Case, stage: Stage) -> tracing::Span {
+    tracing::info_span!("stage", stage = %stage, case = %case.case_id, ticket = %case.ticket, instance = %case.instance.instance_id)
+}
+
+/// A case by name, for a stage that is called by hand.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseName {
+    case_id: Option<CaseId>,
+    instance_id: Option<InstanceId>,
+}
+
+/// The case of a call: the whole of it, as the state machine sends it, or by `caseId`, or as the one that is
+/// open for an `instanceId`.
+pub(crate) async fn load_case(cloud: &Cloud, settings: &Settings, input: Value) -> Result<Case, HandlerError> {
+    if input.get("schema").is_some() {
+        let case: Case = serde_json::from_value(input)
+            .map_err(|error| InputError::invalid("case", format!("cannot be read: {error}")))?;
+        return check_schema(case);
+    }
+    let name: CaseName = serde_json::from_value(input).map_err(|error| {
+        InputError::invalid(
+            "input",
+            format!("must be a case, {{\"caseId\": \"case-…\"}} or {{\"instanceId\": \"i-…\"}}: {error}"),
+        )
+    })?;
+    let case_id = match (name.case_id, name.instance_id) {
+        (Some(case_id), _) => case_id,
+        (None, Some(instance)) => open_case(cloud, settings, &instance).await?,
+        (None, None) => {
+            return Err(InputError::Missing {
+                key: "caseId".to_owned(),
+                remedy: "name the case, or the instance by instanceId".to_owned(),
+            }
+            .into());
+        }
+    };
+    let key = format!("{}case.json", prefix(&case_id));
+    let case = cloud
+        .fetch_json(&key)
+        .await?
+        .ok_or_else(|| HandlerError::NotFound(format!("there is no case {case_id} in bucket {}", cloud.bucket())))?;
+    check_schema(case)
+}
+
+fn check_schema(case: Case) -> Result<Case, HandlerError> {
+    if case.schema == SCHEMA {
+        return Ok(case);
+    }
+    Err(InputError::invalid(
+        "schema",
+        format!("case {} has layout {}, this version knows {SCHEMA}", case.case_id, case.schema),
+    )
+    .into())
+}
+
+/// The case that is open for an instance, by its claim.
+async fn open_case(cloud: &Cloud, settings: &Settings, instance: &InstanceId) -> Result<CaseId, HandlerError> {
+    let tail = format!("/{}/{instance}.json", settings.region);
+    let claims = cloud.list("open/").await?;
+    let key = claims
+        .iter()
+        .map(|o| o.key.as_str())
+        .find(|key| key.ends_with(&tail))
+        .ok_or_else(|| HandlerError::NotFound(format!("no case is open for {instance} in {}", settings.region)))?;
+    let claim: Claim = cloud
+        .fetch_json(key)
+        .await?
+        .ok_or_else(|| HandlerError::NotFound(format!("no case is open for {instance}")))?;
+    Ok(claim.case_id)
+}
+
+/// What the rounds came to.
+#[derive(Default)]
+struct Tally {
+    records: Vec<ActionRecord>,
+    performed: Vec<Performed>,
+}
+
+/// Observes, plans and performs.
+async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result<StageReport, HandlerError> {
+    let started_at = now();
+    let mut tally = Tally::default();
+    let mut plan = Plan::nothing();
+    let mut failures = Vec::new();
+    for round in 1..=ROUNDS {
+        let facts = match work.observe(cloud, case).await {
+            Ok(facts) => facts,
+            // Nothing was done yet, so there is nothing to record: the state machine tries again.
+            Err(error) if tally.records.is_empty() && error.is_retryable() => return Err(error.into()),
+            Err(error) => {
+                failures = vec![error.failure()];
+                break;
+            }
+        };
+        plan = work.plan(case, &facts, now());
+        failures = plan.obstacles.clone();
+        if case.is_dry_run() {
+            tally.records.extend(plan.actions().map(planned));
+            break;
+        }
+        let before = tally.records.len();
+        for step in &plan.steps {
+            perform_step(cloud, case, W::STAGE, step, &mut tally).await;
+        }
+        let records = tally.records.get(before..).unwrap_or_default();
+        let failed: Vec<Failure> = records.iter().filter_map(|r| r.error.clone()).collect();
+        let progress = records.iter().any(|r| r.outcome != Outcome::Failed);
+        let retryable = failed.iter().any(|f| f.retryable);
+        failures.extend(failed);
+        let again = (plan.next == Next::ObserveAgain && progress) || retryable;
+        if !again {
+            break;
+        }
+        if round == ROUNDS && plan.next == Next::ObserveAgain {
+            failures.push(Failure::lasting(
+                "NotConverged",
+                format!(
+                    "after {ROUNDS} rounds there was still something to change: somebody else may be changing it too"
+                ),
+            ));
+        }
+    }
+    if plan.next == Next::ObserveAgain && failures.is_empty() && !case.is_dry_run() {
+        failures.push(Failure::lasting("NotConverged", "nothing could be changed any further"));
+    }
+    Ok(conclude(W::STAGE, case, started_at, tally, plan, failures))
+}
+
+fn planned(action: &Action) -> ActionRecord {
+    ActionRecord {
+        words: action.to_string(),
+        target: action.target(),
+        action: action.clone(),
+        outcome: Outcome::Planned,
+        error: None,
+        request_id: None,
+        at: now(),
+    }
+}
+
+/// Performs a group of actions at the same time. One that fails does not keep the others from being done.
+async fn perform_step(cloud: &Cloud, case: &Case, stage: Stage, step: &[Action], tally: &mut Tally) {
+    let results = join_all(step.iter().map(|action| cloud.perform(case, action))).await;
+    for (action, result) in step.iter().zip(results) {
+        let mut record = planned(action);
+        match result {
+            Ok(performed) => {
+                record.outcome = performed.outcome;
+                record.request_id.clone_from(&performed.request_id);
+                tally.performed.push(performed);
+            }
+            Err(error) => {
+                record.outcome = Outcome::Failed;
+                record.error = Some(error.failure());
+            }
+        }
+        let code = record.error.as_ref().map(|e| e.code.as_str());
+        tracing::info!(target: "audit", %stage, action = %record.words, on = %record.target, outcome = ?record.outcome, code, aws_request = record.request_id.as_deref());
+        tally.records.push(record);
+    }
+}
+
+fn conclude(
+    stage: Stage,
+    case: &Case,
+    started_at: Timestamp,
+    tally: Tally,
+    plan: Plan,
+    failures: Vec<Failure>,
+) -> StageReport {
+    let (status, wait_seconds) = match (case.is_dry_run(), plan.next) {
+        (true, _) => (StageStatus::Planned, None),
+        (false, Next::Wait(seconds)) if failures.is_empty() => (StageStatus::Waiting, Some(seconds)),
+        (false, _) if failures.is_empty() => (StageStatus::Done, None),
+        (false, _) => (StageStatus::Incomplete, None),
+    };
+    let previous = case.stages.get(&stage).and_then(|outcome| outcome.report.clone());
+    let attempt = case.stages.get(&stage).map_or(1, |outcome| outcome.attempt + 1);
+    let mut notes = plan.notes;
+    let mut evidence = plan.evidence;
+    for performed in tally.performed {
+        notes.extend(performed.notes);
+        evidence.extend(performed.evidence);
+    }
+    StageReport {
+        schema: SCHEMA,
+        case_id: case.case_id.clone(),
+        stage,
+        attempt,
+        status,
+        started_at,
+        finished_at: now(),
+        wait_seconds,
+        summary: summary(status, &tally.records, &failures, &plan.checks, &evidence, wait_seconds),
+        previous,
+        actions: tally.records,
+        failures,
+        evidence,
+        checks: plan.checks,
+        notes,
+    }
+}
+
+fn summary(
+    status: StageStatus,
+    records: &[ActionRecord],
+    failures: &[Failure],
+    checks: &[Check],
+    evidence: &[Evidence],
+    wait: Option<u32>,
+) -> String {
+    let applied = records.iter().filter(|r| matches!(r.outcome, Outcome::Applied | Outcome::AlreadySo)).count();
+    let passed = checks.iter().filter(|c| c.passed()).count();
+    let done = match (checks.len(), applied, evidence.len()) {
+        (0, 0, 0) => "nothing left to do".to_owned(),
+        (0, 0, pieces) => format!("{pieces} pieces of evidence"),
+        (0, applied, _) => format!("{applied} of {} actions done", records.len()),
+        (checks, ..) => format!("{passed} of {checks} checks pass"),
+    };
+    match status {
+        StageStatus::Planned => format!("{} actions planned, none done", records.len()),
+        StageStatus::Waiting => format!("{done}, looking again in {} s", wait.unwrap_or(0)),
+        StageStatus::Incomplete => failures.first().map_or_else(String::new, |f| f.message.clone()),
+        _ => done,
+    }
+}
+
+/// Writes the report, create-only, and gives the short answer that stands for it. What was done counts even
+/// where it cannot be written down: the answer then says that, instead of an error that would hide it.
+pub(crate) async fn keep_report(cloud: &Cloud, mut report: StageReport) -> Result<StageOutcome, HandlerError> {
+    let folder = format!("{}stages/{}/", prefix(&report.case_id), report.stage);
+    for _ in 0..3 {
+        let body = serde_json::to_vec_pretty(&report).map_err(|error| {
+            HandlerError::Bug(format!("the report of {} cannot be written as JSON: {error}", report.stage))
+        })?;
+        let hash = sha256(&body);
+        let key = format!("{folder}{}.json", report.attempt);
+        match cloud.create(&key, "application/json", body).await {
+            Ok(Created::Yes { .. }) => {
+                tracing::info!(status = %report.status, attempt = report.attempt, actions = report.actions.len(), failures = report.failures.len(), "reported");
+                return Ok(report.outcome(Some(FileRef { key, sha256: hash })));
+            }
+            // A former try of this call got as far as its report: this one follows it.
+            Ok(Created::Exists) => follow_on(cloud, &folder, &mut report).await,
+            Err(error) => return Ok(unrecorded(&report, &error)),
+        }
+    }
+    let error = CloudError::unusable("s3:PutObject", folder.as_str(), "others keep writing reports of this stage");
+    Ok(unrecorded(&report, &error))
+}
+
+/// Numbers and chains a report after the newest that is there.
+async fn follow_on(cloud: &Cloud, folder: &str, report: &mut StageReport) {
+    let Ok(listed) = cloud.list(folder).await else { return };
+    let number = |key: &str| key.strip_prefix(folder)?.strip_suffix(".json")?.parse::<u32>().ok();
+    let Some(newest) = listed.iter().filter_map(|o| number(&o.key)).max() else { return };
+    let key = format!("{folder}{newest}.json");
+    if let Ok(Some(fetched)) = cloud.fetch(&key).await {
+        report.previous = Some(FileRef { key, sha256: fetched.sha256 });
+    }
+    report.attempt = newest + 1;
+}
+
+fn unrecorded(report: &StageReport, error: &CloudError) -> StageOutcome {
+    tracing::error!(code = %error.code, "the report could not be written");
+    let mut outcome = report.outcome(None);
+    if outcome.status != StageStatus::Waiting {
+        outcome.status = StageStatus::Incomplete;
+    }
+    outcome.failures.insert(
+        0,
+        Failure::lasting("EvidenceAtRisk", format!("the report of {} could not be written: {error}", report.stage)),
+    );
+    outcome
+}

@@ -1,0 +1,330 @@
+//! Triage: from an input to an open case.
+//!
+//! Two create-only writes decide between two runs for the same instance. The claim settles which case it is;
+//! the case itself, written once baseline and finding are safe, settles which run works on it. A run that
+//! dies between the two leaves a claim that the next one takes up, and nothing touched.
+
+use crate::HandlerError;
+use crate::settings::Settings;
+use crate::stage::{case_span, keep_report};
+use futures::future::join3;
+use lambda_runtime::Diagnostic;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use stasis_cloud::casefile::Created;
+use stasis_cloud::{Cloud, CloudError};
+use stasis_decide::{sha256, triage};
+use stasis_model::baseline::{Baseline, Observed};
+use stasis_model::case::{Case, Claim, InstanceRef, claim_key, prefix};
+use stasis_model::error::InputError;
+use stasis_model::evidence::{Evidence, EvidenceKind};
+use stasis_model::ids::{CaseId, Ticket};
+use stasis_model::outcome::{RunResult, RunStatus, TriageAnswer};
+use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
+use stasis_model::trigger::{Request, Source, Trigger};
+use stasis_model::{SCHEMA, Timestamp, now};
+use tracing::Instrument as _;
+
+/// The input together with the execution that it came to, as the state machine sends them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    execution: String,
+    #[serde(borrow)]
+    input: &'a RawValue,
+}
+
+/// The execution of a call by hand.
+const BY_HAND: &str = "by-hand";
+
+/// Answers one call of triage.
+pub async fn answer(cloud: &Cloud, settings: &Settings, payload: &RawValue) -> Result<TriageAnswer, Diagnostic> {
+    let (execution, input) = match serde_json::from_str::<Envelope<'_>>(payload.get()) {
+        Ok(envelope) => (envelope.execution, envelope.input),
+        Err(_) => (BY_HAND.to_owned(), payload),
+    };
+    decide(cloud, settings, &execution, input).await.map_err(Diagnostic::from)
+}
+
+async fn decide(
+    cloud: &Cloud,
+    settings: &Settings,
+    execution: &str,
+    input: &RawValue,
+) -> Result<TriageAnswer, HandlerError> {
+    let started_at = now();
+    let value: Value = serde_json::from_str(input.get())
+        .map_err(|error| InputError::invalid("input", format!("is not JSON: {error}")))?;
+    let request = match Trigger::read(&value)? {
+        Trigger::Ignore(reason) => return Ok(end(RunStatus::Ignored, reason)),
+        Trigger::Act(request) => request,
+    };
+    let region = triage::region(&request, cloud.home());
+    let cloud = cloud.in_region(&region);
+    let (baseline, account) = cloud.baseline(&request.instance).await?;
+    if let Some(reason) = triage::unusable(&request, &baseline.instance, &account) {
+        // An instance that is gone is everyday news in a finding, and a mistake in a request.
+        return match request.source {
+            Source::Finding { .. } => Ok(end(RunStatus::Ignored, reason)),
+            Source::Request => Err(HandlerError::NotFound(reason)),
+        };
+    }
+    let instance = InstanceRef { instance_id: request.instance.clone(), account, region };
+    let proposed = triage::case_id(&instance, execution, started_at)?;
+    let case_id = if triage::claims(request.mode) {
+        claim(&cloud, &instance, proposed, execution, started_at).await?
+    } else {
+        proposed
+    };
+    let opener = Opener { cloud: &cloud, settings, request: &request, execution, input, started_at };
+    opener.open(case_id, instance, baseline).await
+}
+
+fn end(status: RunStatus, reason: String) -> TriageAnswer {
+    tracing::info!(%status, "no case");
+    TriageAnswer::End { output: RunResult::without_case(status, reason) }
+}
+
+/// Claims the instance, and gives the case that the claim is for: ours, or the one that was there first.
+async fn claim(
+    cloud: &Cloud,
+    instance: &InstanceRef,
+    proposed: CaseId,
+    execution: &str,
+    now: Timestamp,
+) -> Result<CaseId, HandlerError> {
+    let key = claim_key(instance);
+    let claim = Claim {
+        schema: SCHEMA,
+        case_id: proposed.clone(),
+        instance: instance.clone(),
+        execution: execution.to_owned(),
+        claimed_at: now,
+    };
+    match cloud.create(&key, "application/json", json(&claim)?).await? {
+        Created::Yes { .. } => Ok(proposed),
+        Created::Exists => {
+            let there: Claim = cloud.fetch_json(&key).await?.ok_or_else(|| {
+                HandlerError::Cloud(CloudError::new(
+                    "s3:GetObject",
+                    key.as_str(),
+                    "Unavailable",
+                    "the claim was closed at this moment",
+                    None,
+                ))
+            })?;
+            Ok(there.case_id)
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
+    serde_json::to_vec_pretty(value)
+        .map_err(|error| HandlerError::Bug(format!("a document cannot be written as JSON: {error}")))
+}
+
+/// Everything that opening a case needs.
+struct Opener<'a> {
+    cloud: &'a Cloud,
+    settings: &'a Settings,
+    request: &'a Request,
+    execution: &'a str,
+    input: &'a RawValue,
+    started_at: Timestamp,
+}
+
+impl Opener<'_> {
+    async fn open(
+        &self,
+        case_id: CaseId,
+        instance: InstanceRef,
+        baseline: Baseline,
+    ) -> Result<TriageAnswer, HandlerError> {
+        let folder = prefix(&case_id);
+        let case_key = format!("{folder}case.json");
+        if let Some(case) = self.cloud.fetch_json::<Case>(&case_key).await? {
+            return self.joined(case).await;
+        }
+        let (baseline, finding, ticket) =
+            join3(self.keep_baseline(&folder, baseline), self.keep_input(&folder), self.ticket(&case_id, &instance))
+                .await;
+        let (baseline, finding) = (baseline?, finding?);
+        let (ticket, failures) = ticket?;
+        let opening = triage::Opening {
+            case_id,
+            ticket,
+            execution: self.execution.to_owned(),
+            instance,
+            bucket: self.cloud.bucket().to_owned(),
+            policy: self.settings.policy.clone(),
+            baseline,
+            now: self.started_at,
+        };
+        let mut case = triage::open(self.request, opening);
+        let written = self.cloud.create(&case_key, "application/json", json(&case)?).await?;
+        if written == Created::Exists {
+            let there: Option<Case> = self.cloud.fetch_json(&case_key).await?;
+            let there =
+                there.ok_or_else(|| HandlerError::EvidenceAtRisk(format!("{case_key} exists and cannot be read")))?;
+            return self.joined(there).await;
+        }
+        let report = self.report(&case, failures, finding);
+        let outcome = keep_report(self.cloud, report).instrument(case_span(&case, Stage::Triage)).await?;
+        case.stages.insert(Stage::Triage, outcome);
+        Ok(TriageAnswer::Open { cases: vec![case] })
+    }
+
+    /// The case is there already: ours from a former try, or another run's.
+    async fn joined(&self, case: Case) -> Result<TriageAnswer, HandlerError> {
+        if case.execution.as_deref() == Some(self.execution) && self.execution != BY_HAND {
+            return Ok(TriageAnswer::Open { cases: vec![case] });
+        }
+        self.keep_input(&case.prefix()).await?;
+        let mut output = RunResult::without_case(
+            RunStatus::Duplicate,
+            format!(
+                "case {} is open for {} already; this joins it and nothing is done twice",
+                case.case_id, case.instance.instance_id
+            ),
+        );
+        output.evidence = Some(format!("s3://{}/{}", case.bucket, case.prefix()));
+        output.case_id = Some(case.case_id);
+        output.ticket = Some(case.ticket);
+        Ok(TriageAnswer::End { output })
+    }
+
+    /// Writes the baseline, or takes the one that a former try wrote: the first reading is the true one.
+    async fn keep_baseline(&self, folder: &str, baseline: Baseline) -> Result<Baseline, HandlerError> {
+        let key = format!("{folder}baseline.json");
+        match self.cloud.create(&key, "application/json", json(&baseline)?).await? {
+            Created::Yes { .. } => Ok(baseline),
+            Created::Exists => self
+                .cloud
+                .fetch_json(&key)
+                .await?
+                .ok_or_else(|| HandlerError::EvidenceAtRisk(format!("{key} exists and cannot be read"))),
+        }
+    }
+
+    /// Keeps what came in byte for byte. A later finding of the same id and other content is kept beside it.
+    async fn keep_input(&self, folder: &str) -> Result<Evidence, HandlerError> {
+        let body = self.input.get().as_bytes().to_vec();
+        let hash = sha256(&body);
+        let short: String = hash.chars().take(8).collect();
+        let id = match &self.request.source {
+            Source::Finding { id: Some(id), .. } => file_name(id),
+            Source::Finding { id: None, .. } => format!("finding-{short}"),
+            Source::Request => format!("request-{short}"),
+        };
+        let mut key = format!("{folder}findings/{id}.json");
+        if self.cloud.create(&key, "application/json", body.clone()).await? == Created::Exists {
+            let same = self.cloud.fetch(&key).await?.is_some_and(|there| there.sha256 == hash);
+            if !same {
+                key = format!("{folder}findings/{id}-{short}.json");
+                self.cloud.create(&key, "application/json", body.clone()).await?;
+            }
+        }
+        Ok(Evidence {
+            kind: EvidenceKind::Object,
+            location: Some(format!("s3://{}/{key}", self.cloud.bucket())),
+            id: key,
+            description: "what started the case, as it was received".to_owned(),
+            sha256: Some(hash),
+            size: u64::try_from(body.len()).ok(),
+        })
+    }
+
+    /// The ticket, and why there is none of its own, if so. No ticket is no reason to let an attacker go on.
+    async fn ticket(&self, case_id: &CaseId, instance: &InstanceRef) -> Result<(Ticket, Vec<Failure>), HandlerError> {
+        if let Some(ticket) = &self.request.ticket {
+            return Ok((ticket.clone(), Vec::new()));
+        }
+        let fallback = triage::fallback_ticket(case_id)?;
+        if !triage::claims(self.request.mode) {
+            return Ok((fallback, Vec::new()));
+        }
+        match self.cloud.open_ticket(case_id, instance).await {
+            Ok(ticket) => Ok((ticket, Vec::new())),
+            Err(error) => Ok((fallback, vec![error.failure()])),
+        }
+    }
+
+    fn report(&self, case: &Case, failures: Vec<Failure>, finding: Evidence) -> StageReport {
+        let mut notes = Vec::new();
+        if !failures.is_empty() {
+            notes.push(format!("no ticket could be opened; the case id {} stands in for it", case.case_id));
+        }
+        match &case.baseline.agent {
+            Observed::Known(None) => {
+                notes.push("Systems Manager does not manage the instance: no volatile data will be captured".to_owned())
+            }
+            Observed::Known(Some(agent)) if !agent.is_online() => {
+                notes.push(format!("the instance's agent is {}: no volatile data can be captured", agent.ping_status));
+            }
+            Observed::Known(Some(_)) => {}
+            Observed::Unknown(why) => notes.push(format!("whether there is an agent could not be read: {why}")),
+        }
+        for (what, unknown) in [
+            ("its protection", unknown(&case.baseline.protection)),
+            ("its Auto Scaling group", unknown(&case.baseline.scaling)),
+            ("its target groups", unknown(&case.baseline.targets)),
+            ("its classic load balancers", unknown(&case.baseline.classic_load_balancers)),
+        ] {
+            if let Some(why) = unknown {
+                notes.push(format!(
+                    "{what} could not be read before it was touched, so there is no former state to go back to: {why}"
+                ));
+            }
+        }
+        let status = match (case.is_dry_run(), failures.is_empty()) {
+            (true, _) => StageStatus::Planned,
+            (false, true) => StageStatus::Done,
+            (false, false) => StageStatus::Incomplete,
+        };
+        StageReport {
+            schema: SCHEMA,
+            case_id: case.case_id.clone(),
+            stage: Stage::Triage,
+            attempt: 1,
+            status,
+            started_at: self.started_at,
+            finished_at: now(),
+            wait_seconds: None,
+            summary: format!("case {} opened under ticket {}", case.case_id, case.ticket),
+            previous: None,
+            actions: Vec::new(),
+            failures,
+            evidence: vec![finding],
+            checks: Vec::new(),
+            notes,
+        }
+    }
+}
+
+fn unknown<T>(fact: &Observed<T>) -> Option<&str> {
+    match fact {
+        Observed::Known(_) => None,
+        Observed::Unknown(why) => Some(why),
+    }
+}
+
+/// A foreign id as a file name: what is not a letter, a digit, `-` or `_` becomes `_`, and it stays short.
+fn file_name(id: &str) -> String {
+    let name: String =
+        id.chars().take(100).map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+    if name.is_empty() { "finding".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_id_never_leaves_its_folder() {
+        assert_eq!(file_name("../../open/x"), "______open_x");
+        assert_eq!(file_name(""), "finding");
+        assert_eq!(file_name("96b1f0a1c3e4"), "96b1f0a1c3e4");
+        assert!(file_name(&"a".repeat(5000)).len() == 100);
+    }
+}

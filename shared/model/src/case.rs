@@ -1,0 +1,151 @@
+//! The case: one incident on one instance, as it travels between the states. Facts from before anything
+//! was touched are in its baseline; what each stage did is in the stage's own report, never here.
+
+use crate::Timestamp;
+use crate::baseline::Baseline;
+use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
+use crate::stage::{Stage, StageOutcome};
+use crate::trigger::Source;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Where an instance is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceRef {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The account that owns it, as EC2 says.
+    pub account: AccountId,
+    /// The region it runs in.
+    pub region: Region,
+}
+
+/// How far Stasis may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Protect, cut off and preserve.
+    #[default]
+    Contain,
+    /// Protect and preserve, but leave it on the network.
+    Preserve,
+    /// Say what would be done and write nothing outside the case file.
+    DryRun,
+}
+
+/// Where the quarantine group lets the instance go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Egress {
+    /// 443 to the VPC's own endpoints of Systems Manager and to the S3 gateway; nothing where there are none.
+    #[default]
+    Endpoints,
+    /// 443 to anywhere: Systems Manager is reached without endpoints, and so is any C2 that speaks on 443.
+    Https,
+    /// Nothing at all.
+    None,
+}
+
+impl fmt::Display for Egress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Endpoints => "endpoints",
+            Self::Https => "https",
+            Self::None => "none",
+        })
+    }
+}
+
+/// The settings that a case is worked under; fixed when it is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Value of the `Owner` tag.
+    pub owner: String,
+    /// What the quarantine group lets out.
+    pub egress: Egress,
+    /// The SSM document that reads volatile data.
+    pub capture_document: String,
+    /// How long the agent may take, in seconds.
+    pub capture_limit_seconds: i64,
+}
+
+/// One incident on one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Case {
+    /// Layout of this document.
+    pub schema: u32,
+    /// Its id.
+    pub case_id: CaseId,
+    /// The ticket it is worked on under.
+    pub ticket: Ticket,
+    /// How far Stasis may go.
+    pub mode: Mode,
+    /// Why, in the words of whoever started it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The execution of the state machine that works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
+    /// What started it.
+    pub source: Source,
+    /// The instance.
+    pub instance: InstanceRef,
+    /// The evidence bucket.
+    pub bucket: String,
+    /// The settings it is worked under.
+    pub policy: Policy,
+    /// The facts from before anything was touched.
+    pub baseline: Baseline,
+    /// What each stage answered so far; filled in by the state machine.
+    #[serde(default)]
+    pub stages: BTreeMap<Stage, StageOutcome>,
+}
+
+impl Case {
+    /// Whether nothing may be written outside the case file.
+    pub fn is_dry_run(&self) -> bool {
+        self.mode == Mode::DryRun
+    }
+
+    /// Whether the instance is to be cut off (or would be, in a dry run).
+    pub fn contains(&self) -> bool {
+        matches!(self.mode, Mode::Contain | Mode::DryRun)
+    }
+
+    /// The folder of the case in the evidence bucket, with the closing slash.
+    pub fn prefix(&self) -> String {
+        prefix(&self.case_id)
+    }
+}
+
+/// The folder of a case in the evidence bucket, with the closing slash.
+pub fn prefix(case: &CaseId) -> String {
+    format!("cases/{case}/")
+}
+
+/// The key of the claim: which case is open for an instance.
+pub fn claim_key(instance: &InstanceRef) -> String {
+    format!("open/{}/{}/{}.json", instance.account, instance.region, instance.instance_id)
+}
+
+/// The claim: created once while no case is open for an instance, so that two findings open one case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Layout of this document.
+    pub schema: u32,
+    /// The case that is open.
+    pub case_id: CaseId,
+    /// The instance it is open for.
+    pub instance: InstanceRef,
+    /// The execution that claimed the instance.
+    pub execution: String,
+    /// When.
+    pub claimed_at: Timestamp,
+}

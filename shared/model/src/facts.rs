@@ -1,0 +1,248 @@
+//! The facts that a stage reads before it plans: what AWS says now, in our words. Which facts a stage
+//! reads is its `observe`; what follows from them is its `plan`.
+
+use crate::Timestamp;
+use crate::baseline::{Agent, Instance, Interface, Observed, Protection, ScalingMembership, TargetRegistration};
+use crate::ids::{GroupId, SnapshotId, VolumeId, VpcId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Tags by resource id.
+pub type TagsByResource = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What protect reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtectFacts {
+    /// The instance with its volumes and interfaces.
+    pub instance: Instance,
+    /// Its protection.
+    pub protection: Observed<Protection>,
+    /// The tags of instance, volumes and interfaces.
+    pub tags: Observed<TagsByResource>,
+}
+
+/// What detach reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetachFacts {
+    /// The scaling group.
+    pub scaling: Observed<Option<ScalingMembership>>,
+    /// The target groups.
+    pub targets: Observed<Vec<TargetRegistration>>,
+    /// The classic load balancers.
+    pub classic_load_balancers: Observed<Vec<String>>,
+}
+
+/// What quarantine reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineFacts {
+    /// The interfaces as they are now.
+    pub interfaces: Observed<Vec<Interface>>,
+    /// By VPC: its quarantine group, and where Systems Manager is reached.
+    pub vpcs: BTreeMap<VpcId, VpcFacts>,
+}
+
+/// What is known of one VPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VpcFacts {
+    /// Its quarantine group, where one exists.
+    pub group: Observed<Option<QuarantineGroup>>,
+    /// Its endpoints.
+    pub endpoints: Observed<Endpoints>,
+}
+
+/// The quarantine group of a VPC as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineGroup {
+    /// The group.
+    pub group_id: GroupId,
+    /// Its rules, both directions.
+    pub rules: Vec<Rule>,
+}
+
+/// A security group rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// AWS' id of the rule, `sgr-…`.
+    pub rule_id: String,
+    /// Whether it lets out (or else in).
+    pub egress: bool,
+    /// What it lets through.
+    pub allows: Allows,
+}
+
+/// What a rule lets through.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Allows {
+    /// `tcp`, `udp`, `icmp`, a number, or `-1` for all.
+    pub protocol: String,
+    /// First port; -1 for all.
+    pub from_port: i32,
+    /// Last port; -1 for all.
+    pub to_port: i32,
+    /// The other side.
+    pub peer: Peer,
+}
+
+/// The other side of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Peer {
+    /// IPv4 range.
+    Cidr4(String),
+    /// IPv6 range.
+    Cidr6(String),
+    /// Members of a security group.
+    Group(GroupId),
+    /// Managed prefix list.
+    PrefixList(String),
+    /// Something that this version does not know; never what we want.
+    Other(String),
+}
+
+impl std::fmt::Display for Allows {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ports = match (self.from_port, self.to_port) {
+            (-1, _) | (0, 65535) => "all ports".to_owned(),
+            (from, to) if from == to => from.to_string(),
+            (from, to) => format!("{from}-{to}"),
+        };
+        let protocol = if self.protocol == "-1" { "any protocol" } else { self.protocol.as_str() };
+        let peer = match &self.peer {
+            Peer::Cidr4(text) | Peer::Cidr6(text) | Peer::PrefixList(text) | Peer::Other(text) => text.as_str(),
+            Peer::Group(group) => group.as_str(),
+        };
+        write!(out, "{protocol} {ports} {peer}")
+    }
+}
+
+/// Where Systems Manager and S3 are reached inside a VPC.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Endpoints {
+    /// Security groups of the interface endpoints of `ssm`, `ssmmessages` and `ec2messages`, by service.
+    pub services: BTreeMap<String, Vec<GroupId>>,
+    /// The prefix list of S3, where the VPC has a gateway endpoint for it.
+    pub s3_prefix_list: Option<String>,
+}
+
+/// What capture reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureFacts {
+    /// What Systems Manager knows of the instance; none where it does not manage it.
+    pub agent: Observed<Option<Agent>>,
+    /// Our command, where one was sent for this case.
+    pub command: Option<Command>,
+}
+
+/// A Run Command invocation on the instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Its id.
+    pub command_id: String,
+    /// Systems Manager's status, such as `InProgress` or `Success`.
+    pub status: String,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// Its steps.
+    pub steps: Vec<CommandStep>,
+}
+
+impl Command {
+    /// Whether nothing more will come of it.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.status.as_str(), "Pending" | "InProgress" | "Delayed" | "Cancelling")
+    }
+}
+
+/// One step of a command document on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandStep {
+    /// The step's name in the document.
+    pub name: String,
+    /// Its status.
+    pub status: String,
+    /// Exit code of its script.
+    pub response_code: i32,
+    /// Whether it printed anything.
+    pub has_output: bool,
+}
+
+/// What preserve reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreserveFacts {
+    /// The instance with its volumes.
+    pub instance: Instance,
+    /// The snapshots that carry the case's tag.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// An EBS snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// The volume it is of.
+    pub volume_id: VolumeId,
+    /// `pending`, `completed` or `error`.
+    pub state: String,
+    /// AWS' word on a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Progress in percent.
+    pub progress: u8,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Size of the volume in GiB.
+    pub size_gib: i32,
+    /// When AWS fixed its point in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// How the evidence bucket keeps what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketFacts {
+    /// Whether versioning is enabled.
+    pub versioned: bool,
+    /// Object Lock's default mode and days, where it is on: `GOVERNANCE` or `COMPLIANCE`.
+    pub lock: Option<(String, i32)>,
+}
+
+/// An object in the evidence bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredObject {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What verify reads: everything again, from AWS, trusting no stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyFacts {
+    /// When it was read.
+    pub now: Timestamp,
+    /// The instance.
+    pub instance: Observed<Instance>,
+    /// Its protection.
+    pub protection: Observed<Protection>,
+    /// The tags of instance, volumes and interfaces.
+    pub tags: Observed<TagsByResource>,
+    /// Scaling group and load balancers.
+    pub memberships: DetachFacts,
+    /// Interfaces and quarantine groups.
+    pub quarantine: QuarantineFacts,
+    /// Our command.
+    pub command: Observed<Option<Command>>,
+    /// Whether CloudTrail holds the SendCommand of our command; none where there is no command.
+    pub recorded: Observed<Option<bool>>,
+    /// The snapshots of the case.
+    pub snapshots: Observed<Vec<Snapshot>>,
+    /// What the volatile folder of the case holds.
+    pub volatile: Observed<Vec<StoredObject>>,
+    /// The evidence bucket.
+    pub bucket: Observed<BucketFacts>,
+}

@@ -1,0 +1,45 @@
+//! The tags that mark what belongs to a case, and nothing else about tags.
+
+use crate::case::Case;
+use serde::{Deserialize, Serialize};
+
+/// Key of the ticket.
+pub const TICKET: &str = "IncidentTicket";
+/// Key of the team that owns the resource while the case is open.
+pub const OWNER: &str = "Owner";
+/// Key that marks evidence; its value is `Yes`.
+pub const EVIDENCE: &str = "Evidence";
+/// Key of the case; what we create is found again by it.
+pub const CASE: &str = "stasis:case";
+/// Key of the state that Stasis left the instance in; on the instance only.
+pub const STATUS: &str = "stasis:status";
+/// Key that marks the quarantine group of a VPC; its value is [`QUARANTINE_VALUE`].
+pub const QUARANTINE: &str = "stasis:role";
+/// Value of [`QUARANTINE`].
+pub const QUARANTINE_VALUE: &str = "quarantine";
+
+/// One tag.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tag {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Tag {
+    /// A tag of `key` and `value`.
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+}
+
+/// The tags that every resource of a case carries.
+pub fn evidence_tags(case: &Case) -> Vec<Tag> {
+    vec![
+        Tag::new(TICKET, case.ticket.as_str()),
+        Tag::new(OWNER, case.policy.owner.clone()),
+        Tag::new(EVIDENCE, "Yes"),
+        Tag::new(CASE, case.case_id.as_str()),
+    ]
+}

@@ -1,0 +1,694 @@
+"""Checks everything in infra/: the template, the state machine, the Systems Manager document and member.yaml.
+
+First the linters (the SAM template is also linted as the plain CloudFormation that it becomes: some defects show only
+there), then checks of our own for what no linter sees, then each of those checks against seeded defects: a check that
+finds nothing wrong in a broken copy is itself reported as failed.
+
+It never reaches AWS or any other network, and it changes no file, unless called with --write-member, which copies
+infra/ssm/capture-volatile.json into infra/member.yaml.
+
+    python -m pip install -r tests/infra/requirements.txt    (in a virtual environment)
+    python tests/infra/check.py
+"""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
+
+try:
+    import jsonata
+    import statelint.cli
+    import yaml
+    from cfnlint.api import ManualArgs
+    from cfnlint.api import lint as cfn_lint
+    from cloudformation_validate import CompositeEngine, TemplateContent
+    from samtranslator.parser.parser import Parser  # noqa: F401  (its import registers the parser's plugins)
+    from samtranslator.translator.transform import transform
+    from samtranslator.yaml_helper import yaml_parse
+except ImportError as missing:
+    sys.exit(f"{missing}: install tests/infra/requirements.txt in a virtual environment first")
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ["triage", "protect", "detach", "quarantine", "capture", "preserve", "verify", "report"]
+PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
+# Kinds of volatile data in the order of RFC 3227, the clock first since everything else is read against it.
+KINDS = ["clock", "sockets", "routes", "processes", "sessions", "memory", "modules", "mounts"]
+OUR_ERRORS = {"InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "Bug"}
+# https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+AWS_ERRORS = {
+    "States.ALL",
+    "States.TaskFailed",
+    "States.Timeout",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.Unknown",
+}
+
+
+# ---------------------------------------------------------------- what is checked
+
+
+class Infra:
+    """The files of infra/ as data, so that a check can be tried on a broken copy."""
+
+    def __init__(self):
+        self.template = yaml_parse((ROOT / "infra/template.yaml").read_text())
+        self.machine = json.loads((ROOT / "infra/contain.asl.json").read_text())
+        self.document = json.loads((ROOT / "infra/ssm/capture-volatile.json").read_text())
+        self.member = yaml_parse((ROOT / "infra/member.yaml").read_text())
+        self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
+
+    def resources(self, kind):
+        return {n: r["Properties"] for n, r in self.template["Resources"].items() if r["Type"] == kind}
+
+    def one(self, kind):
+        (only,) = self.resources(kind).values()
+        return only
+
+    def states(self):
+        """Every state of the machine with its name, those inside Map and Parallel included."""
+
+        def walk(states):
+            for name, state in states.items():
+                yield name, state
+                for inner in [state.get("ItemProcessor", {}), *state.get("Branches", [])]:
+                    yield from walk(inner.get("States", {}))
+
+        return list(walk(self.machine["States"]))
+
+    def statements(self, stage):
+        """The IAM statements of a stage's role."""
+        role = self.template["Resources"][f"{stage.capitalize()}Role"]["Properties"]
+        return [s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]]
+
+    def actions(self, stage):
+        return {a for s in self.statements(stage) for a in listed(s["Action"])}
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def logical_id(value):
+    """The resource that a !Ref, !GetAtt or ${Name.Attribute} names."""
+    if "Ref" in value:
+        return value["Ref"]
+    target = value["Fn::GetAtt"]
+    return target[0] if isinstance(target, list) else target.split(".")[0]
+
+
+def matches(pattern, event):
+    """EventBridge's rule for the patterns that we use: nested keys, each with a list of exact values."""
+    for key, wanted in pattern.items():
+        if not isinstance(event, dict) or key not in event:
+            return False
+        if isinstance(wanted, dict):
+            if not matches(wanted, event[key]):
+                return False
+        elif event[key] not in wanted:
+            return False
+    return True
+
+
+# ---------------------------------------------------------------- our own checks: each yields what is wrong
+
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+@check
+def every_state_says_what_it_is_for(infra):
+    for name, state in infra.states():
+        if len(state.get("Comment", "")) < 20:
+            yield f"{name} has no comment that explains it"
+
+
+@check
+def state_names_are_unique(infra):
+    names = [name for name, _ in infra.states()]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield f"{name} is the name of several states"
+
+
+@check
+def every_task_retries_and_catches(infra):
+    for name, state in infra.states():
+        if state["Type"] != "Task":
+            continue
+        if not isinstance(state.get("TimeoutSeconds"), int):
+            yield f"{name} has no TimeoutSeconds"
+        retried = {e for r in state.get("Retry", []) for e in r["ErrorEquals"]}
+        for error in ("Throttled", "Transient", "Lambda.TooManyRequestsException", "Lambda.ServiceException"):
+            if error not in retried:
+                yield f"{name} does not retry {error}"
+        for retry in state.get("Retry", []):
+            if retry.get("JitterStrategy") != "FULL" or retry.get("BackoffRate", 1) < 2 or "MaxDelaySeconds" not in retry:
+                yield f"{name} retries without backoff, jitter or a longest delay"
+        if not any(c["ErrorEquals"] == ["States.ALL"] for c in state.get("Catch", [])):
+            yield f"{name} does not catch States.ALL"
+
+
+@check
+def parallel_work_is_caught_too(infra):
+    for name, state in infra.states():
+        if state["Type"] == "Parallel" and not any(c["ErrorEquals"] == ["States.ALL"] for c in state.get("Catch", [])):
+            yield f"{name} does not catch States.ALL: one broken branch would leave the case without a report"
+
+
+@check
+def a_task_outlives_its_function(infra):
+    for name, state in infra.states():
+        if state["Type"] != "Task":
+            continue
+        substitution = state["Arguments"]["FunctionName"].strip("${}")
+        target = infra.one("AWS::Serverless::StateMachine")["DefinitionSubstitutions"].get(substitution)
+        if target is None:
+            continue
+        function = infra.template["Resources"].get(logical_id(target), {}).get("Properties", {})
+        limit = function.get("Timeout", infra.template["Globals"]["Function"]["Timeout"])
+        if state.get("TimeoutSeconds", 0) <= limit:
+            yield f"{name} gives up before its function does ({limit} s): the function's answer would be lost"
+
+
+@check
+def error_names_are_known(infra):
+    for name, state in infra.states():
+        for rule in state.get("Retry", []) + state.get("Catch", []):
+            for error in rule["ErrorEquals"]:
+                if error not in OUR_ERRORS | AWS_ERRORS:
+                    yield f"{name} names the error {error}, which nobody raises"
+        if state["Type"] == "Fail" and not state["Error"].startswith("{%") and state["Error"] not in OUR_ERRORS:
+            yield f"{name} fails with {state['Error']}, which is not one of our error names"
+
+
+@check
+def functions_folders_and_machine_agree(infra):
+    named = {p["FunctionName"]: n for n, p in infra.resources("AWS::Serverless::Function").items()}
+    if sorted(named) != sorted(f"stasis-{s}" for s in STAGES):
+        yield f"the template has the functions {sorted(named)}"
+    if infra.folders != sorted(STAGES):
+        yield f"functions/ holds {infra.folders}"
+    machine = infra.one("AWS::Serverless::StateMachine")
+    if machine.get("Name") != "stasis-contain":
+        yield f"the state machine is named {machine.get('Name')}"
+    given = machine["DefinitionSubstitutions"]
+    text = json.dumps(infra.machine)
+    for missing in sorted(set(re.findall(r"\$\{(\w+)\}", text)) - set(given)):
+        yield f"${{{missing}}} is used in the state machine and not given by the template"
+    called = set()
+    for name, state in infra.states():
+        if state["Type"] != "Task":
+            continue
+        substitution = state["Arguments"]["FunctionName"]
+        target = given.get(substitution.strip("${}"), {"Ref": "nothing"})
+        function = infra.template["Resources"].get(logical_id(target), {}).get("Properties", {}).get("FunctionName")
+        if function is None:
+            yield f"{name} calls {substitution}, which is no function of the template"
+            continue
+        called.add(function)
+        if not name.lower().startswith(function.removeprefix("stasis-")):
+            yield f"{name} calls {function}"
+    for function in sorted(set(named) - called):
+        yield f"no state calls {function}"
+    invoked = [
+        logical_id(r)
+        for p in infra.template["Resources"]["ContainRole"]["Properties"]["Policies"]
+        for s in p["PolicyDocument"]["Statement"]
+        if s["Action"] == "lambda:InvokeFunction"
+        for r in s["Resource"]
+    ]
+    if sorted(invoked) != sorted(named.values()):
+        yield f"the state machine may invoke {sorted(invoked)}"
+    for function, properties in infra.resources("AWS::Serverless::Function").items():
+        stage = properties["FunctionName"].removeprefix("stasis-")
+        if properties["CodeUri"] != f"../target/lambda/{stage}/":
+            yield f"{function} takes its code from {properties['CodeUri']}"
+        if logical_id(properties["Role"]) != f"{stage.capitalize()}Role":
+            yield f"{function} has not its own role"
+
+
+@check
+def expressions_are_jsonata_and_know_their_names(infra):
+    """No linter reads the expressions; AWS does, and refuses the machine."""
+    known = {"states"} | {
+        v for _, s in infra.states() for part in [s, *s.get("Catch", []), *s.get("Choices", [])] for v in part.get("Assign", {})
+    }
+
+    def expressions(value, path):
+        if isinstance(value, str) and value.startswith("{%"):
+            yield path, value
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []:
+            if key not in ("States", "Branches", "ItemProcessor"):
+                yield from expressions(inner, [*path, key])
+
+    for name, state in infra.states():
+        for path, text in expressions(state, []):
+            where = f"{name}.{'.'.join(map(str, path))}"
+            if not text.endswith("%}"):
+                yield f"{where} has no end"
+                continue
+            try:
+                jsonata.Jsonata(text[2:-2].strip())
+            except Exception as refused:  # noqa: BLE001  (any refusal is the finding)
+                yield f"{where}: {refused}"
+            for variable in re.findall(r"\$(\w+)(?!\w*\()", text):
+                if variable not in known:
+                    yield f"{where} reads ${variable}, which nothing assigns"
+            if "$states.errorOutput" in text and path[0] != "Catch":
+                yield f"{where} reads the error outside a Catch"
+            if "$states.result" in text and not (state["Type"] in ("Task", "Map") and path[0] in ("Output", "Assign")):
+                yield f"{where} reads a result where there is none"
+
+
+@check
+def variables_are_set_in_their_own_scope(infra):
+    """AWS refuses to assign in a Map or Parallel what an outer scope assigns, and a branch cannot reach outwards."""
+
+    def assigned(states):
+        return {v for s in states.values() for part in [s, *s.get("Catch", []), *s.get("Choices", [])] for v in part.get("Assign", {})}
+
+    def walk(states, outer, where):
+        own = assigned(states)
+        for name in sorted(own & outer):
+            yield f"{where} assigns ${name}, which belongs to an outer scope"
+        for name, state in states.items():
+            for branch in [state.get("ItemProcessor", {}), *state.get("Branches", [])]:
+                yield from walk(branch.get("States", {}), outer | own, name)
+
+    yield from walk(infra.machine["States"], set(), "the machine")
+
+
+@check
+def no_state_leans_on_what_the_local_emulator_ignores(infra):
+    """It ignores Output and Assign of Parallel and Succeed; the demo would run another machine than AWS does."""
+    for name, state in infra.states():
+        for field in ("Output", "Assign", "Arguments"):
+            if state["Type"] in ("Parallel", "Succeed") and field in state:
+                yield f"{name} has {field}: put it on a Pass beside it"
+
+
+INSTANCE = {"resource": {"resourceType": "Instance", "instanceDetails": {"instanceId": "i-0123456789abcdef0"}}, "severity": 8}
+SAMPLES = [
+    # event, rule that must match it
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, "FindingRule"),
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": {"resource": {"resourceType": "AccessKey"}}}, None),
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": {"resource": {"resourceType": "S3Bucket"}}}, None),
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": {}}, None),
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Runtime Protection Unhealthy", "detail": INSTANCE}, None),
+    ({"source": "aws.guardutty", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, None),
+    ({"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification", "detail": {"instance-id": "i-1"}}, None),
+    ({"source": "stasis.drill", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, "DrillRule"),
+    ({"source": "stasis.drill", "detail-type": "GuardDuty Finding", "detail": {"resource": {"resourceType": "AccessKey"}}}, "DrillRule"),
+    ({"source": "stasis.drill", "detail-type": "Stasis Request", "detail": {"instanceId": "i-1"}}, "DrillRule"),
+    ({"source": "stasis.drill", "detail-type": "Anything Else", "detail": INSTANCE}, None),
+    ({"source": "stasis", "detail-type": "Stasis Request", "detail": {}}, None),
+]
+
+
+@check
+def rules_match_what_they_should_and_nothing_else(infra):
+    rules = infra.resources("AWS::Events::Rule")
+    samples = list(SAMPLES)
+    for file in sorted((ROOT / "events").glob("guardduty/*.json")):
+        event = json.loads(file.read_text())
+        if event.get("source") == "aws.guardduty":
+            about_instance = event.get("detail", {}).get("resource", {}).get("resourceType") == "Instance"
+            samples.append((event, "FindingRule" if about_instance else None))
+    for event, wanted in samples:
+        hit = [name for name, rule in rules.items() if matches(rule["EventPattern"], event)]
+        if hit != ([wanted] if wanted else []):
+            yield f"{event['source']}, {event['detail-type']}, {event['detail'].get('resource')}: matched by {hit}, not {wanted}"
+    for name, rule in rules.items():
+        (target,) = rule["Targets"]
+        if rule.get("State") != "ENABLED" or logical_id(target["Arn"]) != "ContainStateMachine":
+            yield f"{name} does not start the state machine"
+        if not target.get("RetryPolicy", {}).get("MaximumRetryAttempts"):
+            yield f"{name} does not retry"
+        if "InputPath" in target or "InputTransformer" in target or "Input" in target:
+            yield f"{name} changes the event: it must arrive byte for byte"
+
+
+@check
+def undelivered_events_are_kept(infra):
+    queue_name, queue = next(iter(infra.resources("AWS::SQS::Queue").items()))
+    if not queue.get("SqsManagedSseEnabled") and "KmsMasterKeyId" not in queue:
+        yield "the dead-letter queue is not encrypted"
+    allowed = set()
+    for policy in infra.resources("AWS::SQS::QueuePolicy").values():
+        if [logical_id(q) for q in policy["Queues"]] != [queue_name]:
+            continue
+        for statement in policy["PolicyDocument"]["Statement"]:
+            writes = statement["Effect"] == "Allow" and "sqs:SendMessage" in listed(statement["Action"])
+            if writes and statement["Principal"] == {"Service": "events.amazonaws.com"}:
+                sources = statement.get("Condition", {}).get("ArnEquals", {}).get("aws:SourceArn")
+                if sources is None:
+                    yield "any rule of any account may write to the dead-letter queue"
+                allowed |= {logical_id(s) for s in listed(sources or [])}
+    for name, rule in infra.resources("AWS::Events::Rule").items():
+        for target in rule["Targets"]:
+            if logical_id(target.get("DeadLetterConfig", {}).get("Arn", {"Ref": ""})) != queue_name:
+                yield f"{name} has no dead-letter queue"
+        if name not in allowed:
+            yield f"{name} may not write to the dead-letter queue, so EventBridge would drop its events without a word"
+
+
+@check
+def evidence_is_locked_encrypted_and_private(infra):
+    resource = infra.template["Resources"]["EvidenceBucket"]
+    bucket = resource["Properties"]
+    if resource.get("DeletionPolicy") != "Retain" or resource.get("UpdateReplacePolicy") != "Retain":
+        yield "the bucket goes with the stack"
+    if bucket.get("ObjectLockEnabled") is not True:
+        yield "ObjectLockEnabled is missing: the configuration alone does nothing"
+    lock = bucket.get("ObjectLockConfiguration", {})
+    retention = lock.get("Rule", {}).get("DefaultRetention", {})
+    if lock.get("ObjectLockEnabled") != "Enabled" or retention.get("Mode") != "GOVERNANCE" or retention.get("Days") != {"Ref": "RetentionDays"}:
+        yield "there is no default retention"
+    if bucket.get("VersioningConfiguration", {}).get("Status") != "Enabled":
+        yield "the bucket is not versioned"
+    access = bucket.get("PublicAccessBlockConfiguration", {})
+    for switch in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"):
+        if access.get(switch) is not True:
+            yield f"{switch} is off"
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    default = rule["ServerSideEncryptionByDefault"]
+    if rule.get("BucketKeyEnabled") is not True or default["SSEAlgorithm"] != "aws:kms" or logical_id(default["KMSMasterKeyID"]) != "EvidenceKey":
+        yield "the bucket is not encrypted with our key"
+    key = infra.template["Resources"]["EvidenceKey"]
+    if key.get("DeletionPolicy") != "Retain" or key["Properties"].get("EnableKeyRotation") is not True:
+        yield "the key is not kept or not rotated"
+    for statement in key["Properties"]["KeyPolicy"]["Statement"]:
+        if "Service" in statement["Principal"] and "Condition" not in statement:
+            yield f"{statement['Sid']}: a service may use the key for any account"
+    for kind, ours in (("AWS::S3::BucketPolicy", "s3:*"), ("AWS::SQS::QueuePolicy", "sqs:*"), ("AWS::SNS::TopicPolicy", "sns:Publish")):
+        statements = infra.one(kind)["PolicyDocument"]["Statement"]
+        if not any(
+            s["Effect"] == "Deny" and s["Action"] == ours and s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for s in statements
+        ):
+            yield f"{kind} lets requests without TLS in"
+
+
+@check
+def logs_are_encrypted_and_end(infra):
+    groups = infra.resources("AWS::Logs::LogGroup")
+    for name, group in groups.items():
+        if "KmsKeyId" not in group or "RetentionInDays" not in group:
+            yield f"{name} is not encrypted or kept for ever"
+    for name, function in infra.resources("AWS::Serverless::Function").items():
+        group = groups.get(logical_id(function["LoggingConfig"]["LogGroup"]), {})
+        if group.get("LogGroupName") != f"/aws/lambda/{function['FunctionName']}":
+            yield f"{name} has not its own log group"
+    logging = infra.one("AWS::Serverless::StateMachine")["Logging"]
+    if logging.get("Level") != "ALL" or logging.get("IncludeExecutionData") is not False:
+        yield "the state machine does not log every step, or logs what it carries"
+    if infra.one("AWS::Serverless::StateMachine").get("Tracing") != {"Enabled": True} or infra.template["Globals"]["Function"].get("Tracing") != "Active":
+        yield "tracing is off"
+
+
+FORBIDDEN = re.compile(r":(Terminate|Stop|Reboot|Delete|Detach(?!Instances)|Release|Purge|Schedule)|\*|:PassRole$|:BypassGovernanceRetention$")
+# Reads for which IAM knows no resource, and three calls of the same kind
+# (https://docs.aws.amazon.com/service-authorization/latest/reference/).
+WITHOUT_RESOURCE = re.compile(
+    r"^(ec2:Describe(?!InstanceAttribute)|autoscaling:Describe|elasticloadbalancing:Describe|ssm:(Describe|List)|ssm:GetCommandInvocation$"
+    r"|ssm:CreateOpsItem$|cloudtrail:LookupEvents$|xray:Put)"
+)
+
+
+@check
+def roles_hold_no_more_than_they_must(infra):
+    for stage in STAGES:
+        role = infra.template["Resources"][f"{stage.capitalize()}Role"]["Properties"]
+        if role.get("ManagedPolicyArns"):
+            yield f"{stage} has managed policies"
+        for statement in infra.statements(stage):
+            if statement["Effect"] != "Allow" or "NotAction" in statement or "NotResource" in statement:
+                yield f"{stage}/{statement['Sid']} is not a plain permission"
+            for action in listed(statement["Action"]):
+                if FORBIDDEN.search(action):
+                    yield f"{stage} may {action}"
+                if "*" in listed(statement["Resource"]) and not WITHOUT_RESOURCE.match(action):
+                    yield f"{stage} may {action} on everything"
+        tagging = [s for s in infra.statements(stage) if "ec2:CreateTags" in listed(s["Action"])]
+        for statement in tagging:
+            keys = statement.get("Condition", {})
+            if "ec2:CreateAction" not in keys.get("StringEquals", {}) and "aws:TagKeys" not in keys.get("ForAllValues:StringEquals", {}):
+                yield f"{stage} may set any tag"
+    for stage in ("triage", "verify", "report"):
+        writes = {a for a in infra.actions(stage) if re.match(r"ec2:(?!Describe)|autoscaling:(?!Describe)|elasticloadbalancing:(?!Describe)|ssm:Send", a)}
+        if writes:
+            yield f"{stage} may change something: {sorted(writes)}"
+    document = json.dumps([s["Resource"] for s in infra.statements("capture") if s["Action"] == "ssm:SendCommand"])
+    if ":document/Stasis-CaptureVolatile" not in document or document.count(":document/") != 1:
+        yield "capture may send another document"
+    owned = [s for s in infra.statements("quarantine") if re.search("SecurityGroup(In|E)gress", str(s["Action"]))]
+    for statement in owned:
+        if statement.get("Condition") != {"StringEquals": {"aws:ResourceTag/stasis:role": "quarantine"}}:
+            yield "quarantine may change the rules of groups that are not its own"
+
+
+@check
+def every_stage_keeps_to_its_own_records(infra):
+    for stage in STAGES:
+        written = [r["Fn::Sub"] for s in infra.statements(stage) if s["Action"] == "s3:PutObject" for r in listed(s["Resource"])]
+        if not any(r.endswith(f"/cases/*/stages/{stage}/*") for r in written):
+            yield f"{stage} cannot write its own record"
+        for resource in written:
+            others = [s for s in STAGES if s != stage and f"/stages/{s}/" in resource]
+            if others or resource.endswith(("/cases/*", "EvidenceBucket.Arn}/*")):
+                yield f"{stage} may write {resource}"
+
+
+@check
+def every_action_of_the_code_is_granted(infra):
+    source = ROOT / "shared/model/src/action.rs"
+    if not source.exists():
+        return
+    granted = {a for stage in STAGES for a in infra.actions(stage)}
+    for action in sorted(set(re.findall(r'"((?:ec2|autoscaling|elasticloadbalancing|ssm|s3):[A-Z]\w+)"', source.read_text()))):
+        if action not in granted:
+            yield f"{action} is named in action.rs and granted to no stage"
+
+
+@check
+def document_is_whole_and_harmless(infra):
+    document = infra.document
+    if document["schemaVersion"] != "2.2":
+        yield f"schemaVersion is {document['schemaVersion']}"
+    for name, parameter in document.get("parameters", {}).items():
+        if "allowedPattern" not in parameter and "allowedValues" not in parameter:
+            yield f"parameter {name} takes anything"
+    names = [s["name"] for s in document["mainSteps"]]
+    if names != [kind + platform for platform in PLATFORMS for kind in KINDS]:
+        yield f"the steps are {names}"
+    for step in document["mainSteps"]:
+        platform = step["precondition"]["StringEquals"][1]
+        if step["precondition"]["StringEquals"][0] != "platformType" or not step["name"].endswith(platform):
+            yield f"{step['name']} runs on {step['precondition']}"
+        if step["action"] != PLATFORMS.get(platform):
+            yield f"{step['name']} is a {step['action']}"
+        if not step["inputs"].get("timeoutSeconds", "").isdigit():
+            yield f"{step['name']} has no time limit"
+        if "onFailure" in step or "onFailure" in step["inputs"]:
+            yield f"{step['name']}: onFailure would keep the steps after it from running"
+        script = "\n".join(step["inputs"]["runCommand"]) + "\n"
+        if "{{" in script:
+            yield f"{step['name']} holds {{{{, which Systems Manager takes for a parameter"
+        if step["action"] == "aws:runShellScript":
+            harmless = script.replace(">/dev/null", "").replace("2>&1", "")
+            if re.search(r"<<|(?<![\w$])>", harmless):
+                yield f"{step['name']} writes a file"
+            for shell in filter(shutil.which, ("sh", "dash")):
+                said = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False)
+                if said.returncode != 0:
+                    yield f"{step['name']} is no shell script: {said.stderr.strip()}"
+        elif re.search(r"(?i)out-file|set-content|add-content|tee-object|export-|start-process|invoke-webrequest|>\s*[\w$\\]", script):
+            yield f"{step['name']} writes a file or starts something"
+
+
+@check
+def member_holds_the_document(infra):
+    copied = infra.member["Resources"]["CaptureVolatileDocument"]["Properties"]
+    if "Transform" in infra.member:
+        yield "member.yaml has a transform, which service-managed stack sets refuse"
+    if copied["Content"] != infra.document:
+        yield "member.yaml and infra/ssm/capture-volatile.json differ: run check.py --write-member"
+    variables = infra.template["Globals"]["Function"]["Environment"]["Variables"]
+    if copied["Name"] != variables["STASIS_CAPTURE_DOCUMENT"] or copied["DocumentType"] != "Command":
+        yield "the functions look for a document of another name"
+
+
+@check
+def contract_holds(infra):
+    if set(infra.template["Outputs"]) != {"ContainStateMachineArn", "EvidenceBucket", "NotificationTopicArn"}:
+        yield f"the outputs are {sorted(infra.template['Outputs'])}"
+    common = infra.template["Globals"]["Function"]
+    if (common["Runtime"], common["Architectures"], common["Handler"]) != ("provided.al2023", ["arm64"], "bootstrap"):
+        yield "the functions are not built for provided.al2023 on arm64"
+    for name in ("STASIS_EVIDENCE_BUCKET", "STASIS_OWNER", "STASIS_EGRESS", "STASIS_CAPTURE_DOCUMENT", "STASIS_CAPTURE_LIMIT_SECONDS"):
+        if name not in common["Environment"]["Variables"]:
+            yield f"{name} is not set"
+    for name, function in infra.resources("AWS::Serverless::Function").items():
+        if ("STASIS_TOPIC_ARN" in function.get("Environment", {}).get("Variables", {})) != (name == "ReportFunction"):
+            yield f"{name}: STASIS_TOPIC_ARN is for report, and only for it"
+    for name, parameter in infra.template["Parameters"].items():
+        limits = {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter)
+        if not parameter.get("Description") or "Default" not in parameter or not limits:
+            yield f"parameter {name} lacks a description, a default or limits"
+
+
+# ---------------------------------------------------------------- linters
+
+
+class NoManagedPolicies:
+    """Our roles name no managed policy, so the translator has nothing to look up."""
+
+    def load(self):
+        return {}
+
+
+def plain_template():
+    """The SAM template as the plain CloudFormation that it becomes, local paths replaced as packaging replaces them."""
+    template = yaml_parse((ROOT / "infra/template.yaml").read_text())
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Serverless::Function":
+            properties["CodeUri"] = {"Bucket": "packaged", "Key": "function.zip"}
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            properties["Definition"] = json.loads((ROOT / "infra" / properties.pop("DefinitionUri")).read_text())
+    return json.dumps(transform(template, {}, NoManagedPolicies()), indent=1)
+
+
+def lint_with_cfn_lint(text):
+    for match in cfn_lint(text, config=ManualArgs(regions=["eu-central-1", "us-east-1"])):
+        yield f"{match.rule.id} line {match.linenumber}: {match.message}"
+
+
+def lint_with_cloudformation_validate(text):
+    for found in CompositeEngine().validate_template(TemplateContent(text)).diagnostics:
+        if found.severity.name != "INFO":
+            yield f"{found.rule_id}: {found.message}"
+
+
+def lint_with_statelint():
+    machine = json.loads((ROOT / "infra/contain.asl.json").read_text())
+    # Two things that statelint 3.1.0 does not know: Seconds may be an expression in JSONata, BackoffRate may be written 2.
+    for _, state in Infra().states():
+        if state["Type"] == "Wait" and not state["Seconds"].startswith("{%"):
+            yield "a Wait has neither a number nor an expression"
+
+    def known(value):
+        if isinstance(value, dict):
+            plain = {k: known(v) for k, v in value.items()}
+            if plain.get("Type") == "Wait" and str(plain.get("Seconds")).startswith("{%"):
+                plain["Seconds"] = 1
+            if "BackoffRate" in plain:
+                plain["BackoffRate"] = float(plain["BackoffRate"])
+            return plain
+        return [known(v) for v in value] if isinstance(value, list) else value
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "contain.asl.json"
+        file.write_text(json.dumps(known(machine)))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = statelint.cli.main([str(file)])
+        if code != 0:
+            yield said.getvalue().strip()
+
+
+# ---------------------------------------------------------------- run
+
+
+def write_member():
+    """Copies the document into member.yaml; everything above and below its content stays as it is."""
+
+    class Indented(yaml.SafeDumper):
+        def increase_indent(self, flow=False, indentless=False):
+            return super().increase_indent(flow, False)
+
+        def ignore_aliases(self, data):
+            return True
+
+    document = json.loads((ROOT / "infra/ssm/capture-volatile.json").read_text())
+    content = textwrap.indent(yaml.dump(document, Dumper=Indented, sort_keys=False, width=10**9, allow_unicode=True), " " * 8)
+    file = ROOT / "infra/member.yaml"
+    head, rest = file.read_text().split("      Content:\n", 1)
+    file.write_text(head + "      Content:\n" + content + rest[rest.index("\nOutputs:") :])
+    print("infra/member.yaml now holds infra/ssm/capture-volatile.json")
+
+
+def main():
+    if sys.argv[1:] == ["--write-member"]:
+        write_member()
+        return 0
+    if sys.argv[1:]:
+        print(__doc__)
+        return 2
+
+    passed = failed = 0
+
+    def say(name, problems):
+        nonlocal passed, failed
+        try:
+            problems = list(problems)
+        except Exception as broken:  # noqa: BLE001  (a file too broken to be checked has failed the check)
+            problems = [f"cannot be checked: {broken!r}"]
+        passed, failed = (passed, failed + 1) if problems else (passed + 1, failed)
+        print(f"{'FAIL' if problems else 'ok  '}  {name}")
+        for problem in problems:
+            print(f"        {problem}")
+
+    sam = (ROOT / "infra/template.yaml").read_text()
+    member = (ROOT / "infra/member.yaml").read_text()
+    try:
+        plain = plain_template()
+    except Exception as refused:  # noqa: BLE001  (whatever the translator raises is the finding)
+        say("template.yaml becomes plain CloudFormation", [getattr(refused, "message", str(refused))])
+        plain = None
+    else:
+        say("template.yaml becomes plain CloudFormation", [])
+    for name, text in (("template.yaml", sam), ("template.yaml, transformed", plain), ("member.yaml", member)):
+        if text is not None:
+            say(f"cfn-lint: {name}", lint_with_cfn_lint(text))
+            say(f"cloudformation-validate: {name}", lint_with_cloudformation_validate(text))
+    say("statelint: contain.asl.json", lint_with_statelint())
+
+    infra = Infra()
+    for function in CHECKS:
+        say(function.__name__.replace("_", " "), function(infra))
+
+    from defects import DEFECTS  # beside this file; it only changes copies
+
+    unproven = {f.__name__ for f in CHECKS}
+    for name, of_check, seed in DEFECTS:
+        broken = copy.deepcopy(infra)
+        seed(broken)
+        function = next(f for f in CHECKS if f.__name__ == of_check)
+        unproven.discard(of_check)
+        say(f"seeded defect is found: {name}", [] if list(function(broken)) else [f"{of_check} found nothing wrong"])
+    say("every check has a seeded defect", [f"{name} has none" for name in sorted(unproven)])
+
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Defects to seed into copies of infra/, each with the check that must find it. Changes nothing but the copies."""
+
+
+def state(infra, name):
+    return next(s for n, s in infra.states() if n == name)
+
+
+def resource(infra, name):
+    return infra.template["Resources"][name]["Properties"]
+
+
+def statement(infra, stage, sid):
+    return next(s for s in infra.statements(stage) if s["Sid"] == sid)
+
+
+def script(infra, step):
+    return next(s for s in infra.document["mainSteps"] if s["name"] == step)["inputs"]["runCommand"]
+
+
+def setting(target, key, value):
+    target[key] = value
+
+
+DEFECTS = [
+    ("a state without comment", "every_state_says_what_it_is_for", lambda i: state(i, "Detach").pop("Comment")),
+    (
+        "two states of one name",
+        "state_names_are_unique",
+        lambda i: setting(i.machine["States"], "Detach", dict(i.machine["States"]["Done"])),
+    ),
+    ("detach without Catch", "every_task_retries_and_catches", lambda i: state(i, "Detach").pop("Catch")),
+    ("a polled capture without Retry", "every_task_retries_and_catches", lambda i: state(i, "CaptureAgain").pop("Retry")),
+    ("a Retry without jitter", "every_task_retries_and_catches", lambda i: state(i, "Protect")["Retry"][0].pop("JitterStrategy")),
+    ("a task without time limit", "every_task_retries_and_catches", lambda i: state(i, "Verify").pop("TimeoutSeconds")),
+    ("a Parallel without Catch", "parallel_work_is_caught_too", lambda i: state(i, "ContainAndPreserve").pop("Catch")),
+    ("a task shorter than its function", "a_task_outlives_its_function", lambda i: setting(state(i, "Verify"), "TimeoutSeconds", 70)),
+    (
+        "a misspelt error name in Retry",
+        "error_names_are_known",
+        lambda i: setting(state(i, "Protect")["Retry"][0], "ErrorEquals", ["Throtled"]),
+    ),
+    ("an unknown error of a Fail", "error_names_are_known", lambda i: setting(state(i, "UnknownDecision"), "Error", "Oops")),
+    (
+        "a misspelt function",
+        "functions_folders_and_machine_agree",
+        lambda i: setting(state(i, "Detach")["Arguments"], "FunctionName", "${DetatchFunctionArn}"),
+    ),
+    (
+        "quarantine calls detach",
+        "functions_folders_and_machine_agree",
+        lambda i: setting(state(i, "Quarantine")["Arguments"], "FunctionName", "${DetachFunctionArn}"),
+    ),
+    ("a folder without function", "functions_folders_and_machine_agree", lambda i: i.folders.append("rewind")),
+    (
+        "a function with another's role",
+        "functions_folders_and_machine_agree",
+        lambda i: setting(resource(i, "TriageFunction"), "Role", {"Fn::GetAtt": ["ProtectRole", "Arn"]}),
+    ),
+    (
+        "a function that the machine may not invoke",
+        "functions_folders_and_machine_agree",
+        lambda i: resource(i, "ContainRole")["Policies"][0]["PolicyDocument"]["Statement"][0]["Resource"].pop(),
+    ),
+    (
+        "an expression that is no JSONata",
+        "expressions_are_jsonata_and_know_their_names",
+        lambda i: setting(state(i, "CloseCase"), "Output", "{% $merge([$report %}"),
+    ),
+    (
+        "a misspelt variable",
+        "expressions_are_jsonata_and_know_their_names",
+        lambda i: setting(state(i, "CloseCase"), "Output", "{% $raport %}"),
+    ),
+    (
+        "an error read outside a Catch",
+        "expressions_are_jsonata_and_know_their_names",
+        lambda i: setting(state(i, "CloseCase"), "Output", "{% $states.errorOutput %}"),
+    ),
+    (
+        "a branch that assigns an outer variable",
+        "variables_are_set_in_their_own_scope",
+        lambda i: setting(state(i, "Capture"), "Assign", {"stages": {}}),
+    ),
+    (
+        "a Map that assigns a variable of the machine",
+        "variables_are_set_in_their_own_scope",
+        lambda i: setting(state(i, "Triage"), "Assign", {"case": {}}),
+    ),
+    (
+        "Output on a Parallel",
+        "no_state_leans_on_what_the_local_emulator_ignores",
+        lambda i: setting(state(i, "WaitForWork"), "Output", {}),
+    ),
+    (
+        "a misspelt source",
+        "rules_match_what_they_should_and_nothing_else",
+        lambda i: setting(resource(i, "FindingRule")["EventPattern"], "source", ["aws.guardutty"]),
+    ),
+    (
+        "a misspelt pattern key",
+        "rules_match_what_they_should_and_nothing_else",
+        lambda i: setting(resource(i, "DrillRule")["EventPattern"], "detail-typ", ["Stasis Request"]),
+    ),
+    (
+        "a rule for every finding",
+        "rules_match_what_they_should_and_nothing_else",
+        lambda i: resource(i, "FindingRule")["EventPattern"].pop("detail"),
+    ),
+    (
+        "a rule that does not retry",
+        "rules_match_what_they_should_and_nothing_else",
+        lambda i: resource(i, "DrillRule")["Targets"][0].pop("RetryPolicy"),
+    ),
+    ("a dead-letter queue without policy", "undelivered_events_are_kept", lambda i: i.template["Resources"].pop("UndeliveredEventsPolicy")),
+    (
+        "a queue policy that forgets a rule",
+        "undelivered_events_are_kept",
+        lambda i: resource(i, "UndeliveredEventsPolicy")["PolicyDocument"]["Statement"][0]["Condition"]["ArnEquals"]["aws:SourceArn"].pop(),
+    ),
+    (
+        "a rule without dead-letter queue",
+        "undelivered_events_are_kept",
+        lambda i: resource(i, "FindingRule")["Targets"][0].pop("DeadLetterConfig"),
+    ),
+    (
+        "Object Lock configured and not enabled",
+        "evidence_is_locked_encrypted_and_private",
+        lambda i: resource(i, "EvidenceBucket").pop("ObjectLockEnabled"),
+    ),
+    (
+        "Object Lock enabled and not configured",
+        "evidence_is_locked_encrypted_and_private",
+        lambda i: resource(i, "EvidenceBucket").pop("ObjectLockConfiguration"),
+    ),
+    (
+        "a bucket that goes with the stack",
+        "evidence_is_locked_encrypted_and_private",
+        lambda i: i.template["Resources"]["EvidenceBucket"].pop("DeletionPolicy"),
+    ),
+    (
+        "a key open to a service of any account",
+        "evidence_is_locked_encrypted_and_private",
+        lambda i: resource(i, "EvidenceKey")["KeyPolicy"]["Statement"][2].pop("Condition"),
+    ),
+    (
+        "a bucket reachable without TLS",
+        "evidence_is_locked_encrypted_and_private",
+        lambda i: setting(resource(i, "EvidenceBucketPolicy")["PolicyDocument"]["Statement"][0], "Effect", "Allow"),
+    ),
+    ("a log group without key", "logs_are_encrypted_and_end", lambda i: resource(i, "DetachLogs").pop("KmsKeyId")),
+    (
+        "execution data in the log",
+        "logs_are_encrypted_and_end",
+        lambda i: setting(resource(i, "ContainStateMachine")["Logging"], "IncludeExecutionData", True),
+    ),
+    (
+        "a stage that may terminate",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "protect", "Protect"), "Action", ["ec2:ModifyInstanceAttribute", "ec2:TerminateInstances"]),
+    ),
+    ("a wildcard action", "roles_hold_no_more_than_they_must", lambda i: setting(statement(i, "verify", "Read"), "Action", "ec2:Describe*")),
+    (
+        "a write on everything",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "preserve", "Snapshot"), "Resource", "*"),
+    ),
+    (
+        "tags of any key",
+        "roles_hold_no_more_than_they_must",
+        lambda i: statement(i, "protect", "Tag").pop("Condition"),
+    ),
+    (
+        "a free-form document",
+        "roles_hold_no_more_than_they_must",
+        lambda i: statement(i, "capture", "SendCommand")["Resource"].append({"Fn::Sub": "arn:aws:ssm:*:*:document/AWS-RunShellScript"}),
+    ),
+    (
+        "rules of any group",
+        "roles_hold_no_more_than_they_must",
+        lambda i: statement(i, "quarantine", "ConvergeGroup").pop("Condition"),
+    ),
+    (
+        "a stage that may write another's record",
+        "every_stage_keeps_to_its_own_records",
+        lambda i: setting(statement(i, "detach", "WriteOwnRecords"), "Resource", {"Fn::Sub": "${EvidenceBucket.Arn}/cases/*"}),
+    ),
+    (
+        "an action that nobody may do",
+        "every_action_of_the_code_is_granted",
+        lambda i: setting(statement(i, "detach", "LowerMinimumSize"), "Action", "autoscaling:DescribeAutoScalingGroups"),
+    ),
+    (
+        "a free parameter",
+        "document_is_whole_and_harmless",
+        lambda i: setting(i.document, "parameters", {"commands": {"type": "StringList"}}),
+    ),
+    ("a step that writes a file", "document_is_whole_and_harmless", lambda i: script(i, "socketsLinux").append("ss -a > /tmp/sockets")),
+    ("a step that is no script", "document_is_whole_and_harmless", lambda i: script(i, "clockMacOS").append("if true; then")),
+    (
+        "a step for the wrong platform",
+        "document_is_whole_and_harmless",
+        lambda i: setting(i.document["mainSteps"][0]["precondition"], "StringEquals", ["platformType", "Windows"]),
+    ),
+    ("a kind of data left out", "document_is_whole_and_harmless", lambda i: i.document["mainSteps"].pop(3)),
+    (
+        "a step that ends the others",
+        "document_is_whole_and_harmless",
+        lambda i: setting(i.document["mainSteps"][0]["inputs"], "onFailure", "exit"),
+    ),
+    ("member.yaml out of date", "member_holds_the_document", lambda i: script(i, "clockLinux").append("show id")),
+    ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
+    ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
+]

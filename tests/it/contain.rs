@@ -1,0 +1,228 @@
+//! The main job, on instances as they really are.
+
+use crate::local::local;
+use crate::suspect::{Suspect, checklist, stage};
+use serde_json::{Value, json};
+
+fn finding(instance: &str) -> Value {
+    let text = include_str!("../../events/guardduty/coin-miner.json");
+    let event: Value = serde_json::from_str(text).expect("JSON");
+    let mut detail = event["detail"].clone();
+    detail["resource"]["instanceDetails"]["instanceId"] = json!(instance);
+    detail["id"] = json!(format!("finding-of-{instance}"));
+    detail
+}
+
+#[tokio::test]
+async fn a_finding_contains_and_preserves_an_ordinary_instance() {
+    let suspect = Suspect::plant(&json!({"name": "<script>alert(1)</script>", "classic": true}));
+    let before = suspect.writes().len();
+    let detail = finding(&suspect.id);
+    let output = local().send_event("stasis.drill", "GuardDuty Finding", &detail, &suspect.id).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+
+    // The instance, as AWS tells it.
+    assert_eq!(suspect.state().await, "running");
+    assert_eq!(suspect.protection().await, (true, true, "stop".to_owned()));
+    assert_eq!(suspect.delete_on_termination().await, [false, false]);
+    assert!(suspect.is_quarantined().await, "{:?}", suspect.groups().await);
+    assert_eq!(suspect.scaling_group().await, None);
+    assert_eq!(suspect.scaling_sizes().await, (1, 1, 1), "shrunk by one, no replacement started");
+    assert_eq!((suspect.serving_targets().await, suspect.classic_load_balancers().await), (0, 0));
+
+    // The quarantine group lets nothing in, and out only to where Systems Manager and S3 are.
+    let group = suspect.quarantine_group().await.expect("a quarantine group");
+    let rules = suspect.rules(&group).await;
+    assert!(
+        rules.iter().all(|r| r.is_egress() == Some(true) && r.from_port() == Some(443) && r.to_port() == Some(443)),
+        "{rules:?}"
+    );
+    let endpoints: Vec<&str> = rules.iter().filter_map(|r| r.referenced_group_info()?.group_id()).collect();
+    assert_eq!(endpoints, [suspect.text("endpointGroupId")]);
+    assert_eq!((rules.len(), rules.iter().filter(|r| r.prefix_list_id().is_some()).count()), (2, 1));
+
+    // Tags, on everything.
+    let case_id = output["caseId"].as_str().expect("a case");
+    let ticket = output["ticket"].as_str().expect("a ticket");
+    let mut tagged = vec![suspect.id.clone()];
+    tagged.extend(suspect.interfaces());
+    tagged.extend(
+        suspect.planted["volumeIds"].as_array().expect("volumes").iter().map(|v| v.as_str().expect("id").to_owned()),
+    );
+    for resource in &tagged {
+        let tags = suspect.tags_of(resource).await;
+        for (key, value) in
+            [("IncidentTicket", ticket), ("Owner", "SecurityTeam"), ("Evidence", "Yes"), ("stasis:case", case_id)]
+        {
+            assert_eq!(tags.get(key).map(String::as_str), Some(value), "{key} of {resource}");
+        }
+    }
+    assert_eq!(suspect.tags_of(&suspect.id).await.get("stasis:status").map(String::as_str), Some("contained"));
+
+    // The disks: one set, encrypted, tagged, with the volumes' own tags.
+    let snapshots = suspect.snapshots().await;
+    assert_eq!(snapshots.len(), 2);
+    for snapshot in &snapshots {
+        let tag = |key: &str| snapshot.tags().iter().find(|t| t.key() == Some(key)).and_then(|t| t.value());
+        assert_eq!(
+            (tag("stasis:case"), tag("IncidentTicket"), tag("Service")),
+            (Some(case_id), Some(ticket), Some("storefront"))
+        );
+        assert!(
+            snapshot.encrypted() == Some(true) && snapshot.state().is_some_and(|s| s.as_str() == "completed"),
+            "{snapshot:?}"
+        );
+    }
+    assert_eq!(local().requests(&suspect.id).iter().filter(|(o, _)| o == "CreateSnapshots").count(), 1);
+
+    // The order: detached before cut off; and nothing that could lose evidence was ever asked for.
+    let writes = suspect.writes();
+    let sent = local().requests(&suspect.id);
+    let detached = sent.iter().position(|(o, _)| o == "DetachInstances").expect("detached");
+    let protected =
+        sent.iter().position(|(o, p)| o == "ModifyInstanceAttribute" && p["DisableApiTermination.Value"] == "true");
+    assert!(protected.expect("protected") < detached);
+    assert!(writes.len() > before);
+    for never in ["Terminate", "Stop", "Reboot", "Delete", "DetachVolume"] {
+        assert!(!writes.iter().any(|w| w.starts_with(never)), "{writes:?}");
+    }
+
+    // The case file.
+    let folder = format!("cases/{case_id}/");
+    let keys = local().keys(&folder).await;
+    for name in ["case.json", "baseline.json", "manifest.json", "report.html", "stages/quarantine/1.json"] {
+        assert!(keys.contains(&format!("{folder}{name}")), "{name} in {keys:?}");
+    }
+    let kept = local().object(&format!("{folder}findings/finding-of-{}.json", suspect.id)).await;
+    let kept: Value = serde_json::from_slice(&kept).expect("JSON");
+    assert_eq!(kept["detail"], detail);
+    let baseline = local().json(&format!("{folder}baseline.json")).await;
+    assert_eq!(baseline["protection"]["known"]["termination"], false);
+    assert_eq!(baseline["instance"]["interfaces"][0]["groups"][0], suspect.text("productionGroupId"));
+    let sockets = keys.iter().filter(|k| k.starts_with(&format!("{folder}volatile/"))).count();
+    assert!(sockets > 8, "{keys:?}");
+
+    // Every hash of the manifest is that of the object, and nothing is left out of it.
+    let manifest = local().json(&format!("{folder}manifest.json")).await;
+    let files = manifest["files"].as_array().expect("files");
+    assert_eq!(files.len(), keys.len() - 1);
+    for file in files {
+        let key = file["key"].as_str().expect("a key");
+        assert_eq!(file["sha256"], stasis_decide::sha256(&local().object(key).await), "{key}");
+    }
+    let page = String::from_utf8(local().object(&format!("{folder}report.html")).await).expect("text");
+    assert!(page.contains("<h1>Contained</h1>") && page.contains("&lt;script&gt;") && !page.contains("<script"));
+
+    // And what the run says agrees.
+    assert!(checklist(&output).values().all(|status| status == "PASS"), "{output:#}");
+    assert!(ticket.starts_with("oi-"), "an OpsItem is the ticket: {ticket}");
+}
+
+#[tokio::test]
+async fn a_second_run_is_a_duplicate_and_changes_nothing() {
+    let suspect = Suspect::plant(&json!({}));
+    let first = local().contain(&json!({"instanceId": suspect.id, "ticket": "INC-1"})).await.output();
+    assert_eq!(first["status"], "CONTAINED", "{first:#}");
+    let (writes, groups, snapshots) = (suspect.writes(), suspect.groups().await, suspect.snapshots().await.len());
+    let second = local().contain(&json!({"instanceId": suspect.id, "ticket": "INC-2"})).await.output();
+    assert_eq!(second["status"], "DUPLICATE", "{second:#}");
+    assert_eq!(second["caseId"], first["caseId"]);
+    assert_eq!(suspect.writes(), writes);
+    assert_eq!((suspect.groups().await, suspect.snapshots().await.len()), (groups, snapshots));
+    assert_eq!(suspect.tags_of(&suspect.id).await.get("IncidentTicket").map(String::as_str), Some("INC-1"));
+    assert_eq!(suspect.cases().await.len(), 1);
+}
+
+#[tokio::test]
+async fn deliveries_at_the_same_moment_open_one_case() {
+    let suspect = Suspect::plant(&json!({}));
+    let mut executions = Vec::new();
+    for _ in 0..5 {
+        executions.push(local().start_contain(&finding(&suspect.id)).await);
+    }
+    let mut statuses = Vec::new();
+    for execution in &executions {
+        statuses.push(local().end_of(execution).await.output()["status"].as_str().expect("a status").to_owned());
+    }
+    statuses.sort();
+    assert_eq!(statuses, ["CONTAINED", "DUPLICATE", "DUPLICATE", "DUPLICATE", "DUPLICATE"]);
+    assert_eq!((suspect.cases().await.len(), suspect.snapshots().await.len()), (1, 2));
+    assert_eq!(local().granted("CreateOpsItem", &suspect.id), 1, "one ticket");
+}
+
+#[tokio::test]
+async fn every_interface_is_moved_and_a_group_at_its_minimum_lets_go() {
+    let suspect = Suspect::plant(&json!({"extra_interfaces": 2, "min_size": 2}));
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert_eq!(suspect.groups().await.len(), 3);
+    assert!(suspect.is_quarantined().await, "{:?}", suspect.groups().await);
+    assert_eq!(suspect.scaling_sizes().await, (1, 1, 1), "the minimum was lowered by one");
+    assert_eq!(suspect.scaling_group().await, None);
+}
+
+#[tokio::test]
+async fn a_quarantine_group_that_drifted_is_brought_back_before_it_is_used() {
+    let suspect = Suspect::plant(&json!({}));
+    let vpc = suspect.text("vpcId");
+    let ec2 = local().ec2().await;
+    let tag = |key: &str, value: &str| aws_sdk_ec2::types::Tag::builder().key(key).value(value).build();
+    let group = ec2
+        .create_security_group()
+        .vpc_id(vpc)
+        .group_name(format!("stasis-quarantine-{vpc}"))
+        .description("somebody added to it")
+        .tag_specifications(
+            aws_sdk_ec2::types::TagSpecification::builder()
+                .resource_type(aws_sdk_ec2::types::ResourceType::SecurityGroup)
+                .tags(tag("stasis:role", "quarantine"))
+                .build(),
+        )
+        .send()
+        .await
+        .expect("made");
+    let group = group.group_id().expect("an id");
+    let ssh = aws_sdk_ec2::types::IpPermission::builder()
+        .ip_protocol("tcp")
+        .from_port(22)
+        .to_port(22)
+        .ip_ranges(aws_sdk_ec2::types::IpRange::builder().cidr_ip("0.0.0.0/0").build())
+        .build();
+    ec2.authorize_security_group_ingress().group_id(group).ip_permissions(ssh).send().await.expect("opened");
+    assert_eq!(suspect.rules(group).await.len(), 2, "ssh in, and everything out, which is what AWS adds");
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert_eq!(suspect.quarantine_group().await.as_deref(), Some(group), "the same group, no second one");
+    let rules = suspect.rules(group).await;
+    assert!(
+        rules.len() == 2 && rules.iter().all(|r| r.is_egress() == Some(true) && r.cidr_ipv4().is_none()),
+        "{rules:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_endpoints_nothing_goes_out_at_all() {
+    let suspect = Suspect::plant(&json!({"endpoints": false}));
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert!(suspect.is_quarantined().await, "{output:#}");
+    let group = suspect.quarantine_group().await.expect("a group");
+    assert!(suspect.rules(&group).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_bare_instance_in_no_group_and_behind_nothing_is_contained() {
+    let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0, "data_volumes": 0}));
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert_eq!((suspect.is_quarantined().await, suspect.snapshots().await.len()), (true, 1));
+}
+
+#[tokio::test]
+async fn volumes_that_are_not_encrypted_are_preserved_and_the_checklist_says_so() {
+    let suspect = Suspect::plant(&json!({"encrypted": false}));
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!((output["status"].as_str(), stage(&output, "preserve")), (Some("PARTIAL"), "DONE"), "{output:#}");
+    assert_eq!(checklist(&output)["snapshots encrypted and tagged"], "FAIL");
+    assert!(output["reason"].as_str().is_some_and(|r| r.contains("not encrypted")), "{output:#}");
+    assert!(suspect.is_quarantined().await && suspect.snapshots().await.len() == 2);
+}

@@ -1,0 +1,158 @@
+//! One thing fails, for good: the rest is done all the same, and the run says PARTIAL and why. Each of these
+//! failures stops or hides containment in tools that came before.
+
+use crate::local::local;
+use crate::suspect::{Suspect, checklist, stage};
+use serde_json::{Value, json};
+
+async fn contain(suspect: &Suspect) -> Value {
+    let output = local().contain(&json!({"instanceId": suspect.id, "ticket": "INC-9"})).await.output();
+    assert_eq!(output["status"], "PARTIAL", "{output:#}");
+    output
+}
+
+fn assert_reason(output: &Value, part: &str) {
+    assert!(output["reason"].as_str().is_some_and(|reason| reason.contains(part)), "{part} in {output:#}");
+}
+
+#[tokio::test]
+async fn systems_manager_fails_and_the_instance_is_contained_and_preserved() {
+    let suspect = Suspect::plant(&json!({}));
+    for operation in ["DescribeInstanceInformation", "SendCommand", "ListCommands"] {
+        local().fault("ssm", operation, &suspect.id, "InternalServerError", 500);
+    }
+    let output = contain(&suspect).await;
+    assert!(suspect.is_quarantined().await, "{output:#}");
+    assert_eq!(suspect.protection().await, (true, true, "stop".to_owned()));
+    assert_eq!((suspect.scaling_group().await, suspect.snapshots().await.len()), (None, 2));
+    assert_reason(&output, "capture");
+    assert_ne!(checklist(&output)["Run Command recorded"], "PASS");
+}
+
+#[tokio::test]
+async fn interfaces_cannot_be_looked_up_and_those_known_before_are_quarantined() {
+    let suspect = Suspect::plant(&json!({"extra_interfaces": 1}));
+    local().fault("ec2", "DescribeNetworkInterfaces", &suspect.id, "InternalError", 500);
+    let output = contain(&suspect).await;
+    // The test reads the groups without the filter that is made to fail.
+    let ec2 = local().ec2().await;
+    let group = suspect.quarantine_group().await.expect("a group");
+    let seen = ec2
+        .describe_network_interfaces()
+        .set_network_interface_ids(Some(suspect.interfaces()))
+        .send()
+        .await
+        .expect("seen");
+    assert_eq!(seen.network_interfaces().len(), 2);
+    for interface in seen.network_interfaces() {
+        let groups: Vec<&str> = interface.groups().iter().filter_map(|g| g.group_id()).collect();
+        assert_eq!(groups, [group.as_str()]);
+    }
+    assert_eq!(stage(&output, "quarantine"), "INCOMPLETE");
+    assert_eq!(checklist(&output)["every interface in the quarantine group only"], "UNKNOWN");
+    assert_eq!(suspect.snapshots().await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_scaling_group_refuses_and_the_network_is_cut_all_the_same() {
+    let suspect = Suspect::plant(&json!({}));
+    local().fault("autoscaling", "DetachInstances", &suspect.id, "ResourceContention", 400);
+    let output = contain(&suspect).await;
+    assert!(suspect.is_quarantined().await, "{output:#}");
+    assert_eq!(
+        (stage(&output, "detach"), stage(&output, "quarantine"), stage(&output, "preserve")),
+        ("INCOMPLETE", "DONE", "DONE")
+    );
+    assert_eq!(checklist(&output)["out of the Auto Scaling group"], "FAIL");
+    assert_eq!(suspect.serving_targets().await, 0, "load balancers are left whatever the scaling group says");
+    assert_reason(&output, "ResourceContention");
+}
+
+#[tokio::test]
+async fn snapshots_are_refused_and_the_instance_is_contained() {
+    let suspect = Suspect::plant(&json!({}));
+    local().fault("ec2", "CreateSnapshots", &suspect.id, "SnapshotCreationPerVolumeRateExceeded", 400);
+    let output = contain(&suspect).await;
+    assert!(suspect.is_quarantined().await, "{output:#}");
+    assert_eq!(suspect.snapshots().await.len(), 0);
+    assert_eq!(checklist(&output)["snapshots encrypted and tagged"], "MISSING");
+    assert_reason(&output, "SnapshotCreationPerVolumeRateExceeded");
+}
+
+#[tokio::test]
+async fn protection_is_denied_and_everything_else_is_done() {
+    let suspect = Suspect::plant(&json!({}));
+    local().fault("ec2", "ModifyInstanceAttribute", &suspect.id, "UnauthorizedOperation", 403);
+    let output = contain(&suspect).await;
+    assert!(suspect.is_quarantined().await, "{output:#}");
+    assert_eq!(checklist(&output)["termination protection on"], "FAIL");
+    assert_reason(&output, "grant the function's role");
+    assert_eq!(suspect.snapshots().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_interface_that_refuses_the_group_is_named_and_never_called_quarantined() {
+    let suspect = Suspect::plant(&json!({}));
+    let interface = suspect.interfaces()[0].clone();
+    local().fault("ec2", "ModifyNetworkInterfaceAttribute", &interface, "UnauthorizedOperation", 403);
+    let output = contain(&suspect).await;
+    assert!(!suspect.is_quarantined().await);
+    assert_eq!(checklist(&output)["every interface in the quarantine group only"], "FAIL");
+    assert_reason(&output, &interface);
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_tried_again_and_nothing_is_missing() {
+    let suspect = Suspect::plant(&json!({}));
+    local().fault_times("ec2", "ModifyInstanceAttribute", &suspect.id, "RequestLimitExceeded", 503, 4);
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+}
+
+#[tokio::test]
+async fn no_ticket_can_be_opened_and_the_case_id_stands_in() {
+    let suspect = Suspect::plant(&json!({}));
+    local().fault("ssm", "CreateOpsItem", &suspect.id, "AccessDeniedException", 400);
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert_eq!(output["ticket"], output["caseId"]);
+    assert_eq!(suspect.tags_of(&suspect.id).await.get("IncidentTicket").map(String::as_str), output["caseId"].as_str());
+}
+
+#[tokio::test]
+async fn an_agent_that_is_offline_or_absent_is_a_clear_result() {
+    for agent in ["offline", "unmanaged"] {
+        let suspect = Suspect::plant(&json!({"agent": agent}));
+        let output = contain(&suspect).await;
+        assert!(suspect.is_quarantined().await && suspect.snapshots().await.len() == 2, "{agent}: {output:#}");
+        assert_eq!(
+            output["instances"][0]["stages"]["capture"]["failures"][0]["code"], "AgentOffline",
+            "{agent}: {output:#}"
+        );
+        assert_eq!(checklist(&output)["Run Command recorded"], "MISSING");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_reports_success_and_sends_nothing_is_not_believed() {
+    let suspect = Suspect::plant(&json!({"agent": "lying"}));
+    let output = contain(&suspect).await;
+    assert_eq!(output["instances"][0]["stages"]["capture"]["failures"][0]["code"], "NothingReceived", "{output:#}");
+    assert_eq!(checklist(&output)["volatile data in the evidence bucket"], "MISSING");
+    assert!(suspect.is_quarantined().await);
+}
+
+#[tokio::test]
+async fn a_slow_agent_is_waited_for() {
+    let suspect = Suspect::plant(&json!({"agent": "slow"}));
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+}
+
+#[tokio::test]
+async fn what_a_windows_host_cannot_run_here_is_said_to_have_failed() {
+    let suspect = Suspect::plant(&json!({"platform": "windows"}));
+    let output = contain(&suspect).await;
+    assert_eq!(stage(&output, "capture"), "INCOMPLETE", "{output:#}");
+    assert!(suspect.is_quarantined().await);
+}

@@ -1,0 +1,294 @@
+//! The local AWS of this test run: started once, on free ports, ended with the process that started it.
+
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long an execution may take before it counts as hung. The slowest takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(150);
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+pub(crate) struct Local {
+    variables: HashMap<String, String>,
+    directory: PathBuf,
+    // Its standard input is the thread that it hangs on: when this process ends, however it ends, so does it.
+    _serve: Child,
+}
+
+/// What an execution came to.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Succeeded(Value),
+    Failed { error: String, cause: String },
+}
+
+impl Ended {
+    pub(crate) fn output(self) -> Value {
+        match self {
+            Self::Succeeded(output) => output,
+            Self::Failed { error, cause } => panic!("the execution failed: {error}: {cause}"),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test run is told by make where things are")]
+fn told(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+pub(crate) fn local() -> &'static Local {
+    static LOCAL: OnceLock<Local> = OnceLock::new();
+    LOCAL.get_or_init(Local::start)
+}
+
+impl Local {
+    fn start() -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("local-{}", std::process::id()));
+        let mut serve = Command::new(told("PYTHON"))
+            .arg(root().join("tests/local"))
+            .args(["serve", "--wait-scale", "0.01"])
+            .arg("--dir")
+            .arg(&directory)
+            .arg("--binaries")
+            .arg(told("STASIS_BINARIES"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("python starts");
+        let mut said = String::new();
+        BufReader::new(serve.stdout.take().expect("its output")).read_line(&mut said).expect("readable");
+        if said.trim() != "ready" {
+            let mut why = String::new();
+            serve.stderr.take().expect("its errors").read_to_string(&mut why).expect("readable");
+            panic!("the local AWS did not start: {said}{why}");
+        }
+        let variables = std::fs::read_to_string(directory.join("env"))
+            .expect("its variables")
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        Self { variables, directory, _serve: serve }
+    }
+
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).unwrap_or_else(|| panic!("{name} is not among the variables"))
+    }
+
+    pub(crate) fn bucket(&self) -> &str {
+        self.variable("STASIS_EVIDENCE_BUCKET")
+    }
+
+    /// The SDK's settings for a service, at the endpoint that the local AWS has for it.
+    pub(crate) async fn config(&self, service: &str) -> aws_config::SdkConfig {
+        let own = format!("AWS_ENDPOINT_URL_{service}");
+        let endpoint = self.variables.get(&own).map_or_else(|| self.variable("AWS_ENDPOINT_URL"), String::as_str);
+        aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
+            .region(aws_config::Region::new(self.variable("AWS_REGION").to_owned()))
+            .credentials_provider(aws_sdk_ec2::config::Credentials::new(
+                self.variable("AWS_ACCESS_KEY_ID"),
+                self.variable("AWS_SECRET_ACCESS_KEY"),
+                None,
+                None,
+                "local",
+            ))
+            .endpoint_url(endpoint)
+            .load()
+            .await
+    }
+
+    pub(crate) async fn ec2(&self) -> aws_sdk_ec2::Client {
+        aws_sdk_ec2::Client::new(&self.config("EC2").await)
+    }
+
+    pub(crate) async fn s3(&self) -> aws_sdk_s3::Client {
+        aws_sdk_s3::Client::new(&self.config("S3").await)
+    }
+
+    /// Plants an instance and what is around it; `options` are those of tests/local/plant.py.
+    pub(crate) fn plant(&self, options: &Value) -> Value {
+        let output = Command::new(told("PYTHON"))
+            .arg(root().join("tests/local"))
+            .arg("plant")
+            .arg("--dir")
+            .arg(&self.directory)
+            .arg("--options")
+            .arg(options.to_string())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .expect("python runs");
+        assert!(output.status.success(), "plant: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("plant answers in JSON")
+    }
+
+    /// Starts `stasis-contain` as the console does, and waits for its end.
+    pub(crate) async fn contain(&self, input: &Value) -> Ended {
+        let arn = self.start_contain(input).await;
+        self.end_of(&arn).await
+    }
+
+    pub(crate) async fn start_contain(&self, input: &Value) -> String {
+        let sfn = aws_sdk_sfn::Client::new(&self.config("SFN").await);
+        sfn.start_execution()
+            .state_machine_arn(self.variable("STASIS_CONTAIN_STATE_MACHINE_ARN"))
+            .input(input.to_string())
+            .send()
+            .await
+            .expect("the execution starts")
+            .execution_arn()
+            .to_owned()
+    }
+
+    pub(crate) async fn end_of(&self, execution: &str) -> Ended {
+        let sfn = aws_sdk_sfn::Client::new(&self.config("SFN").await);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let waiting = async {
+            loop {
+                looks.tick().await;
+                let seen = sfn.describe_execution().execution_arn(execution).send().await.expect("it is described");
+                match seen.status() {
+                    ExecutionStatus::Running => {}
+                    ExecutionStatus::Succeeded => {
+                        return Ended::Succeeded(
+                            serde_json::from_str(seen.output().expect("an output")).expect("JSON"),
+                        );
+                    }
+                    _ => {
+                        return Ended::Failed {
+                            error: seen.error().unwrap_or_default().to_owned(),
+                            cause: seen.cause().unwrap_or_default().to_owned(),
+                        };
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the execution ends")
+    }
+
+    /// Sends an event through EventBridge and waits for the end of the execution that its rule starts.
+    pub(crate) async fn send_event(&self, source: &str, detail_type: &str, detail: &Value, mark: &str) -> Ended {
+        let events = aws_sdk_eventbridge::Client::new(&self.config("EVENTBRIDGE").await);
+        let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
+            .source(source)
+            .detail_type(detail_type)
+            .detail(detail.to_string())
+            .build();
+        let answer = events.put_events().entries(entry).send().await.expect("the event is taken");
+        assert_eq!(answer.failed_entry_count(), 0, "{answer:?}");
+        let execution = self.execution_with(mark).await;
+        self.end_of(&execution).await
+    }
+
+    /// The execution whose input holds a text that no other input holds.
+    async fn execution_with(&self, mark: &str) -> String {
+        let sfn = aws_sdk_sfn::Client::new(&self.config("SFN").await);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let waiting = async {
+            loop {
+                looks.tick().await;
+                let machine = self.variable("STASIS_CONTAIN_STATE_MACHINE_ARN");
+                let listed = sfn.list_executions().state_machine_arn(machine).send().await.expect("executions");
+                for execution in listed.executions() {
+                    let arn = execution.execution_arn();
+                    let seen = sfn.describe_execution().execution_arn(arn).send().await.expect("it is described");
+                    if seen.input().is_some_and(|input| input.contains(mark)) {
+                        return arn.to_owned();
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the rule starts an execution")
+    }
+
+    /// Calls one function by itself, as `cargo lambda invoke` does. An error is its name and message.
+    pub(crate) async fn invoke(&self, stage: &str, input: &Value) -> Result<Value, (String, String)> {
+        let lambda = aws_sdk_lambda::Client::new(&self.config("LAMBDA").await);
+        let answer = lambda
+            .invoke()
+            .function_name(format!("stasis-{stage}"))
+            .payload(aws_smithy_types::Blob::new(input.to_string()))
+            .send()
+            .await
+            .expect("the function is called");
+        let payload = answer.payload().expect("a payload").as_ref();
+        let value: Value = serde_json::from_slice(payload).expect("JSON");
+        if answer.function_error().is_none() {
+            return Ok(value);
+        }
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        Err((text("errorType"), text("errorMessage")))
+    }
+
+    /// Makes requests fail whose body holds `contains`: so tests that run at the same time do not meet.
+    pub(crate) fn fault(&self, service: &str, operation: &str, contains: &str, code: &str, status: u16) {
+        self.set_fault(&json!({"service": service, "operation": operation, "contains": contains, "code": code,
+            "message": "made to fail by a test", "status": status}));
+    }
+
+    /// The same, for the first `times` such requests only.
+    pub(crate) fn fault_times(
+        &self,
+        service: &str,
+        operation: &str,
+        contains: &str,
+        code: &str,
+        status: u16,
+        times: u32,
+    ) {
+        self.set_fault(&json!({"service": service, "operation": operation, "contains": contains, "code": code,
+            "message": "made to fail by a test", "status": status, "times": times}));
+    }
+
+    fn set_fault(&self, fault: &Value) {
+        let url = format!("{}/local/faults", self.variable("STASIS_LOCAL_CONTROL"));
+        ureq::post(&url).send(fault.to_string()).expect("the fault is set");
+    }
+
+    /// The requests that AWS was sent and that name something, oldest first: (operation, parameters).
+    pub(crate) fn requests(&self, contains: &str) -> Vec<(String, Value)> {
+        let url = format!("{}/local/requests?contains={contains}", self.variable("STASIS_LOCAL_CONTROL"));
+        let text = ureq::get(&url).call().expect("the record").body_mut().read_to_string().expect("text");
+        let recorded: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        recorded
+            .iter()
+            .map(|r| (r["operation"].as_str().unwrap_or_default().to_owned(), r["parameters"].clone()))
+            .collect()
+    }
+
+    /// How often an operation that names something was granted.
+    pub(crate) fn granted(&self, operation: &str, contains: &str) -> usize {
+        let control = self.variable("STASIS_LOCAL_CONTROL");
+        let url = format!("{control}/local/requests?contains={contains}&operation={operation}");
+        let text = ureq::get(&url).call().expect("the record").body_mut().read_to_string().expect("text");
+        let recorded: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        recorded.iter().filter(|r| r["status"] == 200).count()
+    }
+
+    /// Every object below a prefix of the evidence bucket.
+    pub(crate) async fn keys(&self, prefix: &str) -> Vec<String> {
+        let pages =
+            self.s3().await.list_objects_v2().bucket(self.bucket()).prefix(prefix).send().await.expect("listed");
+        pages.contents().iter().filter_map(|o| o.key().map(str::to_owned)).collect()
+    }
+
+    pub(crate) async fn object(&self, key: &str) -> Vec<u8> {
+        let answer = self.s3().await.get_object().bucket(self.bucket()).key(key).send().await;
+        let answer = answer.unwrap_or_else(|_| panic!("{key} is in the bucket"));
+        answer.body.collect().await.expect("its content").to_vec()
+    }
+
+    pub(crate) async fn json(&self, key: &str) -> Value {
+        serde_json::from_slice(&self.object(key).await).expect("JSON")
+    }
+}

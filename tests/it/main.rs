@@ -1,0 +1,12 @@
+//! End to end: EventBridge or the console, the real state machine, the real functions, and the local AWS.
+//! What became of an instance is read from the AWS APIs, never taken from what a stage says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod bad_input;
+mod by_hand;
+mod contain;
+mod failures;
+mod local;
+mod modes;
+mod suspect;

@@ -1,0 +1,219 @@
+//! A planted instance, and its state as the AWS APIs tell it.
+
+use crate::local::local;
+use aws_sdk_ec2::types::{Filter, InstanceAttributeName, SecurityGroupRule, Snapshot};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+pub(crate) struct Suspect {
+    pub(crate) id: String,
+    pub(crate) planted: Value,
+}
+
+/// Operations that change something at AWS. A test that says "nothing was changed" means none of these.
+const READS: [&str; 5] = ["Describe", "Get", "List", "Lookup", "Head"];
+
+impl Suspect {
+    pub(crate) fn plant(options: &Value) -> Self {
+        let planted = local().plant(options);
+        Self { id: planted["instanceId"].as_str().expect("an instance").to_owned(), planted }
+    }
+
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.planted[key].as_str().unwrap_or_else(|| panic!("{key}: {}", self.planted))
+    }
+
+    pub(crate) fn interfaces(&self) -> Vec<String> {
+        self.planted["networkInterfaceIds"]
+            .as_array()
+            .expect("interfaces")
+            .iter()
+            .map(|v| v.as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Termination protection, stop protection, shutdown behaviour.
+    pub(crate) async fn protection(&self) -> (bool, bool, String) {
+        let ec2 = local().ec2().await;
+        let attribute = async |name: InstanceAttributeName| {
+            ec2.describe_instance_attribute().instance_id(&self.id).attribute(name).send().await.expect("the attribute")
+        };
+        let termination = attribute(InstanceAttributeName::DisableApiTermination).await;
+        let stop = attribute(InstanceAttributeName::DisableApiStop).await;
+        let shutdown = attribute(InstanceAttributeName::InstanceInitiatedShutdownBehavior).await;
+        (
+            termination.disable_api_termination().and_then(|v| v.value()).unwrap_or(false),
+            stop.disable_api_stop().and_then(|v| v.value()).unwrap_or(false),
+            shutdown.instance_initiated_shutdown_behavior().and_then(|v| v.value()).unwrap_or_default().to_owned(),
+        )
+    }
+
+    async fn described(&self) -> aws_sdk_ec2::types::Instance {
+        let answer =
+            local().ec2().await.describe_instances().instance_ids(&self.id).send().await.expect("the instance");
+        answer.reservations()[0].instances()[0].clone()
+    }
+
+    pub(crate) async fn state(&self) -> String {
+        self.described().await.state().and_then(|s| s.name()).map(|n| n.as_str().to_owned()).unwrap_or_default()
+    }
+
+    pub(crate) async fn delete_on_termination(&self) -> Vec<bool> {
+        let instance = self.described().await;
+        instance.block_device_mappings().iter().filter_map(|m| m.ebs()?.delete_on_termination()).collect()
+    }
+
+    pub(crate) async fn tags_of(&self, resource: &str) -> BTreeMap<String, String> {
+        let filter = Filter::builder().name("resource-id").values(resource).build();
+        let answer = local().ec2().await.describe_tags().filters(filter).send().await.expect("tags");
+        answer
+            .tags()
+            .iter()
+            .map(|t| (t.key().unwrap_or_default().to_owned(), t.value().unwrap_or_default().to_owned()))
+            .collect()
+    }
+
+    /// The groups of each interface.
+    pub(crate) async fn groups(&self) -> BTreeMap<String, Vec<String>> {
+        let filter = Filter::builder().name("attachment.instance-id").values(&self.id).build();
+        let answer =
+            local().ec2().await.describe_network_interfaces().filters(filter).send().await.expect("interfaces");
+        answer
+            .network_interfaces()
+            .iter()
+            .map(|i| {
+                let groups = i.groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect();
+                (i.network_interface_id().unwrap_or_default().to_owned(), groups)
+            })
+            .collect()
+    }
+
+    /// The quarantine group of the instance's VPC, by its name.
+    pub(crate) async fn quarantine_group(&self) -> Option<String> {
+        let vpc = self.text("vpcId");
+        let answer = local()
+            .ec2()
+            .await
+            .describe_security_groups()
+            .filters(Filter::builder().name("vpc-id").values(vpc).build())
+            .filters(Filter::builder().name("group-name").values(format!("stasis-quarantine-{vpc}")).build())
+            .send()
+            .await
+            .expect("groups");
+        assert!(answer.security_groups().len() <= 1, "one quarantine group per VPC");
+        answer.security_groups().first().and_then(|g| g.group_id().map(str::to_owned))
+    }
+
+    pub(crate) async fn is_quarantined(&self) -> bool {
+        let Some(group) = self.quarantine_group().await else { return false };
+        let groups = self.groups().await;
+        !groups.is_empty() && groups.values().all(|g| *g == [group.clone()])
+    }
+
+    pub(crate) async fn rules(&self, group: &str) -> Vec<SecurityGroupRule> {
+        let filter = Filter::builder().name("group-id").values(group).build();
+        let answer = local().ec2().await.describe_security_group_rules().filters(filter).send().await.expect("rules");
+        answer.security_group_rules().to_vec()
+    }
+
+    /// Name of the scaling group that the instance is in.
+    pub(crate) async fn scaling_group(&self) -> Option<String> {
+        let client = aws_sdk_autoscaling::Client::new(&local().config("AUTO_SCALING").await);
+        let answer = client.describe_auto_scaling_instances().instance_ids(&self.id).send().await.expect("memberships");
+        answer.auto_scaling_instances().first().and_then(|i| i.auto_scaling_group_name().map(str::to_owned))
+    }
+
+    /// Minimum, desired and present size of the scaling group that it was planted in.
+    pub(crate) async fn scaling_sizes(&self) -> (i32, i32, usize) {
+        let client = aws_sdk_autoscaling::Client::new(&local().config("AUTO_SCALING").await);
+        let name = self.text("autoScalingGroup");
+        let answer =
+            client.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await.expect("the group");
+        let group = &answer.auto_scaling_groups()[0];
+        (group.min_size().unwrap_or(-1), group.desired_capacity().unwrap_or(-1), group.instances().len())
+    }
+
+    /// Registrations in target groups that still take traffic.
+    pub(crate) async fn serving_targets(&self) -> usize {
+        let client = aws_sdk_elasticloadbalancingv2::Client::new(&local().config("ELASTIC_LOAD_BALANCING_V2").await);
+        let mut serving = 0;
+        for group in self.planted["targetGroups"].as_array().expect("target groups") {
+            let arn = group["arn"].as_str().expect("an ARN");
+            let answer = client.describe_target_health().target_group_arn(arn).send().await.expect("health");
+            serving += answer
+                .target_health_descriptions()
+                .iter()
+                .filter(|h| h.target().and_then(|t| t.id()) == Some(self.id.as_str()))
+                .filter(|h| h.target_health().and_then(|t| t.state()).is_none_or(|s| s.as_str() != "draining"))
+                .count();
+        }
+        serving
+    }
+
+    /// Classic load balancers that it is behind.
+    pub(crate) async fn classic_load_balancers(&self) -> usize {
+        let client = aws_sdk_elasticloadbalancing::Client::new(&local().config("ELASTIC_LOAD_BALANCING").await);
+        let answer = client.describe_load_balancers().send().await.expect("load balancers");
+        let holds = |lb: &&aws_sdk_elasticloadbalancing::types::LoadBalancerDescription| {
+            lb.instances().iter().any(|i| i.instance_id() == Some(self.id.as_str()))
+        };
+        answer.load_balancer_descriptions().iter().filter(holds).count()
+    }
+
+    /// Every snapshot of the planted volumes, whoever made it.
+    pub(crate) async fn snapshots(&self) -> Vec<Snapshot> {
+        let volumes =
+            self.planted["volumeIds"].as_array().expect("volumes").iter().filter_map(|v| v.as_str().map(str::to_owned));
+        let filter = Filter::builder().name("volume-id").set_values(Some(volumes.collect())).build();
+        let answer =
+            local().ec2().await.describe_snapshots().owner_ids("self").filters(filter).send().await.expect("snapshots");
+        answer.snapshots().to_vec()
+    }
+
+    /// Writes that AWS was asked for and that name the instance, an interface or a volume of it.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let volumes =
+            self.planted["volumeIds"].as_array().expect("volumes").iter().filter_map(|v| v.as_str().map(str::to_owned));
+        let mut names = vec![self.id.clone()];
+        names.extend(self.interfaces());
+        names.extend(volumes);
+        let mut writes: Vec<String> =
+            names.iter().flat_map(|name| local().requests(name)).map(|(operation, _)| operation).collect();
+        writes.retain(|operation| !READS.iter().any(|read| operation.starts_with(read)));
+        writes
+    }
+
+    /// Whether the claim of an open case is there.
+    pub(crate) async fn is_claimed(&self) -> bool {
+        local().keys("open/").await.iter().any(|key| key.ends_with(&format!("/{}.json", self.id)))
+    }
+
+    /// The ids of every case of the instance.
+    pub(crate) async fn cases(&self) -> Vec<String> {
+        let mut cases = Vec::new();
+        for key in local().keys("cases/").await.iter().filter(|key| key.ends_with("/case.json")) {
+            let case = local().json(key).await;
+            if case["instance"]["instanceId"] == self.id.as_str() {
+                cases.push(case["caseId"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+        cases
+    }
+}
+
+/// The checks of an answer, by name.
+pub(crate) fn checklist(output: &Value) -> BTreeMap<String, String> {
+    output["instances"][0]["checklist"]
+        .as_array()
+        .expect("a checklist")
+        .iter()
+        .map(|c| {
+            (c["name"].as_str().unwrap_or_default().to_owned(), c["status"].as_str().unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+/// The status of a stage in an answer.
+pub(crate) fn stage<'a>(output: &'a Value, name: &str) -> &'a str {
+    output["instances"][0]["stages"][name]["status"].as_str().unwrap_or("none")
+}

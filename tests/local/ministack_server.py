@@ -1,0 +1,81 @@
+"""MiniStack on a listening socket that is bound already, as a process of the keeper, with its own one correction.
+
+MiniStack's own start binds a port by number and leaves a pid file in the temporary folder; this does neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+from xml.sax.saxutils import escape
+
+CORRECTIONS = [
+    (
+        "cloudformation AWS::S3::Bucket",
+        "ObjectLockEnabled, ObjectLockConfiguration and BucketEncryption are ignored",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket.html",
+    ),
+]
+
+
+def apply_bucket_properties() -> None:
+    """Passes on to MiniStack's S3 what the template says of lock and encryption, and nothing that it does not say."""
+    from ministack.services import s3
+    from ministack.services.cloudformation import provisioners
+
+    original = provisioners._s3_apply_configurations
+
+    def element(name: str, value: Any) -> str:
+        if isinstance(value, dict):
+            return f"<{name}>{''.join(element(key, item) for key, item in value.items())}</{name}>"
+        if isinstance(value, list):
+            return "".join(element(name, item) for item in value)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return f"<{name}>{escape(text)}</{name}>"
+
+    def accepted(reply: Any) -> None:
+        if reply[0] >= 300:
+            raise ValueError(f"S3 refuses the bucket's configuration: {reply[2]!r}")
+
+    def apply(name: str, properties: dict[str, Any], old: dict[str, Any] | None = None) -> None:
+        original(name, properties, old)
+        if str(properties.get("ObjectLockEnabled", "")).lower() == "true":
+            s3._bucket_versioning[name] = "Enabled"
+            s3._bucket_object_lock.setdefault(name, {"enabled": True, "default_retention": None})
+        lock = properties.get("ObjectLockConfiguration")
+        if lock:
+            accepted(s3._put_object_lock_configuration(name, element("ObjectLockConfiguration", lock).encode()))
+        encryption = properties.get("BucketEncryption")
+        if encryption:
+            rules = [
+                {
+                    "ApplyServerSideEncryptionByDefault": rule.get("ServerSideEncryptionByDefault", {}),
+                    **({"BucketKeyEnabled": rule["BucketKeyEnabled"]} if "BucketKeyEnabled" in rule else {}),
+                }
+                for rule in encryption.get("ServerSideEncryptionConfiguration", [])
+            ]
+            body = element("ServerSideEncryptionConfiguration", {"Rule": rules})
+            accepted(s3._put_bucket_encryption(name, body.encode()))
+
+    provisioners._s3_apply_configurations = apply
+
+
+def main() -> None:
+    fd = int(sys.argv[1])
+
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack.app import app
+
+    apply_bucket_properties()
+    config = Config()
+    config.bind = [f"fd://{fd}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    config.accesslog = None
+    asyncio.run(serve(app, config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Runs every suite one after another and ends with the counts of all of them.
+
+Never hides a suite that did not run: one that fails to start counts as a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = [
+    ("Rust: plans, contracts, end to end", ["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]),
+    ("corrections of the local AWS", [sys.executable, "tests/local/test_corrections.py"]),
+    ("infrastructure", [sys.executable, "tests/infra/check.py"]),
+]
+# cargo's closing line of each test binary, unittest's, and the plain one.
+CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.M)
+PLAIN = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+
+
+def counts(output: str) -> tuple[int, int, int]:
+    lines = CARGO.findall(output) or PLAIN.findall(output)[-1:]
+    return tuple(sum(int(line[at] or 0) for line in lines) for at in range(3))
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT / "tests")}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    return process.wait(), "".join(lines)
+
+
+def main() -> int:
+    rows, passed, failed, skipped = [], 0, 0, 0
+    for name, command in SUITES:
+        print(f"\n== {name}", flush=True)
+        begun = time.monotonic()
+        code, output = run(command)
+        good, bad, left = counts(output)
+        if code != 0 and bad == 0 or good == 0:
+            bad += 1
+        rows.append((name, good, bad, left, time.monotonic() - begun))
+        passed, failed, skipped = passed + good, failed + bad, skipped + left
+    print()
+    for name, good, bad, left, took in rows:
+        print(f"{name:40} {good:5} passed {bad:4} failed {left:4} skipped {took:7.1f} s")
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
