@@ -29,10 +29,10 @@ check: $(VENV)/ready ## formatting, lints with warnings denied, infrastructure
 	$(PYTHON) tests/infra/check.py
 
 local: $(VENV)/ready build ## start the local AWS with the stack deployed, in the background; writes .local/env
-	@$(LOCAL) start --binaries $(BINARIES)
+	@$(LOCAL) start --binaries $(BINARIES) --wait-scale 0.2
 
 plant: $(VENV)/ready ## plant an instance to contain in the running local AWS
-	@$(LOCAL) plant
+	@$(LOCAL) plant --instance-id i-0a1b2c3d4e5f67890
 
 local-stop: $(VENV)/ready ## end what `make local` started
 	@$(LOCAL) stop
