@@ -56,7 +56,7 @@ async fn interfaces_cannot_be_looked_up_and_those_known_before_are_quarantined()
 #[tokio::test]
 async fn the_scaling_group_refuses_and_the_network_is_cut_all_the_same() {
     let suspect = Suspect::plant(&json!({}));
-    local().fault("autoscaling", "DetachInstances", &suspect.id, "ResourceContention", 400);
+    local().fault("autoscaling", "DetachInstances", &suspect.id, "ValidationError", 400);
     let output = contain(&suspect).await;
     assert!(suspect.is_quarantined().await, "{output:#}");
     assert_eq!(
@@ -65,7 +65,7 @@ async fn the_scaling_group_refuses_and_the_network_is_cut_all_the_same() {
     );
     assert_eq!(checklist(&output)["out of the Auto Scaling group"], "FAIL");
     assert_eq!(suspect.serving_targets().await, 0, "load balancers are left whatever the scaling group says");
-    assert_reason(&output, "ResourceContention");
+    assert_reason(&output, "ValidationError");
 }
 
 #[tokio::test]
@@ -107,6 +107,16 @@ async fn a_throttled_call_is_tried_again_and_nothing_is_missing() {
     local().fault_times("ec2", "ModifyInstanceAttribute", &suspect.id, "RequestLimitExceeded", 503, 4);
     let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
     assert_eq!(output["status"], "CONTAINED", "{output:#}");
+}
+
+#[tokio::test]
+async fn a_scaling_group_that_is_busy_is_asked_again_before_the_network_is_cut() {
+    let suspect = Suspect::plant(&json!({}));
+    local().fault_times("autoscaling", "DetachInstances", &suspect.id, "ResourceContention", 400, 3);
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    let calls: Vec<String> = local().requests(&suspect.id).into_iter().map(|(operation, _)| operation).collect();
+    assert_eq!(calls.iter().filter(|c| *c == "DetachInstances").count(), 4, "{calls:?}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ impl Work for Protect {
     type Facts = ProtectFacts;
 
     async fn observe(&self, cloud: &Cloud, case: &Case) -> Result<ProtectFacts, CloudError> {
-        cloud.protect_facts(case).await
+        Ok(cloud.protect_facts(case).await)
     }
 
     fn plan(&self, case: &Case, facts: &ProtectFacts, _now: Timestamp) -> Plan {

@@ -24,6 +24,17 @@ pub struct Fetched {
     pub sha256: String,
 }
 
+/// An object as its content proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digested {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its version.
+    pub version_id: Option<String>,
+    /// SHA-256 of the content, in hexadecimal.
+    pub sha256: String,
+}
+
 /// An object as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -127,6 +138,35 @@ impl Cloud {
             .to_vec();
         let sha256 = hex(&Sha256::digest(&body));
         Ok(Some(Fetched { body, version_id, sha256 }))
+    }
+
+    /// Size, version and SHA-256 of an object, read piece by piece: what a host sent may be larger than the
+    /// function's memory. None where there is no such object.
+    ///
+    /// # Errors
+    /// Where the bucket refuses or cannot be reached.
+    pub async fn digest(&self, key: &str) -> Result<Option<Digested>, CloudError> {
+        let mut answer = match self.s3.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match CloudError::from_sdk(GET, key, &error) {
+                    none if none.is_not_found() => Ok(None),
+                    error => Err(error),
+                };
+            }
+        };
+        let (mut hash, mut size) = (Sha256::new(), 0_u64);
+        while let Some(piece) = answer
+            .body
+            .try_next()
+            .await
+            .map_err(|error| CloudError::new(GET, key, "Unreachable", error.to_string(), None))?
+        {
+            size += u64::try_from(piece.len()).unwrap_or(0);
+            hash.update(&piece);
+        }
+        let version_id = answer.version_id().map(str::to_owned);
+        Ok(Some(Digested { size, version_id, sha256: hex(&hash.finalize()) }))
     }
 
     /// Reads a JSON document; none where there is none.

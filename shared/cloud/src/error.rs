@@ -89,6 +89,14 @@ impl CloudError {
         }
     }
 
+    /// The same error where it may be EC2's eventual consistency: what was just made is not seen everywhere at
+    /// once (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
+    #[must_use]
+    pub fn not_visible_yet(mut self) -> Self {
+        self.kind = Kind::Transient;
+        self
+    }
+
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Transient)
@@ -158,6 +166,8 @@ fn kind(code: &str, http: Option<u16>) -> Kind {
         | "TimedOut"
         | "Unreachable"
         | "InternalServiceException"
+        | "ResourceContention"
+        | "ScalingActivityInProgress"
         | "ServiceUnavailableException" => Kind::Transient,
         "PreconditionFailed"
         | "ConditionalRequestConflict"

@@ -15,7 +15,7 @@ use stasis_model::action::{Action, Device, Target};
 use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
-use stasis_model::ids::{GroupId, InstanceId, VpcId};
+use stasis_model::ids::{GroupId, InstanceId, InterfaceId, VpcId};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::Tag;
 
@@ -75,18 +75,7 @@ impl Cloud {
             Action::CreateQuarantineGroup { vpc, tags } => self.create_quarantine_group(vpc, tags).await,
             Action::RevokeRules { group, egress, rules, .. } => self.revoke_rules(group, *egress, rules).await,
             Action::AllowEgress { group, allows } => self.allow_egress(group, allows).await,
-            Action::Quarantine { interface, group, .. } => {
-                let operation = "ec2:ModifyNetworkInterfaceAttribute";
-                let answer = self
-                    .ec2
-                    .modify_network_interface_attribute()
-                    .network_interface_id(interface.as_str())
-                    .groups(group.as_str())
-                    .send()
-                    .await
-                    .map_err(|error| CloudError::from_sdk(operation, interface.as_str(), &error))?;
-                Ok(Performed::applied(answer.request_id()))
-            }
+            Action::Quarantine { interface, group, .. } => self.quarantine(interface, group).await,
             Action::SendCommand { instance, document, output_prefix, delivery_seconds } => {
                 self.send_command(case, instance, document, output_prefix, *delivery_seconds).await
             }
@@ -271,34 +260,34 @@ impl Cloud {
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(operation, vpc.as_str(), &error))?;
-        let group = answer
-            .security_groups()
-            .first()
-            .and_then(|g| g.group_id())
-            .ok_or_else(|| CloudError::unusable(operation, vpc.as_str(), "the group that exists is not shown"))?;
+        let group = answer.security_groups().first().and_then(|g| g.group_id()).ok_or_else(|| {
+            CloudError::unusable(operation, vpc.as_str(), "the group that exists is not shown yet").not_visible_yet()
+        })?;
         Ok(self.tag(&[group.to_owned()], tags).await?.already())
     }
 
     async fn revoke_rules(&self, group: &GroupId, egress: bool, rules: &[String]) -> Result<Performed, CloudError> {
         let rules = Some(rules.to_vec());
-        if egress {
-            let operation = "ec2:RevokeSecurityGroupEgress";
-            let call = self.ec2.revoke_security_group_egress().group_id(group.as_str());
-            let answer = call
-                .set_security_group_rule_ids(rules)
-                .send()
-                .await
-                .map_err(|error| CloudError::from_sdk(operation, group.as_str(), &error))?;
-            return Ok(Performed::applied(answer.request_id()));
+        let id = group.as_str();
+        let sent = if egress {
+            let call = self.ec2.revoke_security_group_egress().group_id(id).set_security_group_rule_ids(rules);
+            let answer = call.send().await;
+            answer
+                .map(|answer| answer.request_id().map(str::to_owned))
+                .map_err(|error| CloudError::from_sdk("ec2:RevokeSecurityGroupEgress", id, &error))
+        } else {
+            let call = self.ec2.revoke_security_group_ingress().group_id(id).set_security_group_rule_ids(rules);
+            let answer = call.send().await;
+            answer
+                .map(|answer| answer.request_id().map(str::to_owned))
+                .map_err(|error| CloudError::from_sdk("ec2:RevokeSecurityGroupIngress", id, &error))
+        };
+        match sent {
+            Ok(request_id) => Ok(Performed::applied(request_id.as_deref())),
+            // Gone already: another case converges the group too, or EC2 still showed it.
+            Err(error) if error.is_not_found() => Ok(Performed::applied(None).already()),
+            Err(error) => Err(error),
         }
-        let operation = "ec2:RevokeSecurityGroupIngress";
-        let call = self.ec2.revoke_security_group_ingress().group_id(group.as_str());
-        let answer = call
-            .set_security_group_rule_ids(rules)
-            .send()
-            .await
-            .map_err(|error| CloudError::from_sdk(operation, group.as_str(), &error))?;
-        Ok(Performed::applied(answer.request_id()))
     }
 
     async fn allow_egress(&self, group: &GroupId, allows: &[Allows]) -> Result<Performed, CloudError> {
@@ -317,6 +306,22 @@ impl Cloud {
                 error => Err(error),
             },
         }
+    }
+
+    async fn quarantine(&self, interface: &InterfaceId, group: &GroupId) -> Result<Performed, CloudError> {
+        let operation = "ec2:ModifyNetworkInterfaceAttribute";
+        let answer = self
+            .ec2
+            .modify_network_interface_attribute()
+            .network_interface_id(interface.as_str())
+            .groups(group.as_str())
+            .send()
+            .await
+            .map_err(|error| match CloudError::from_sdk(operation, interface.as_str(), &error) {
+                new_group if new_group.code == "InvalidGroup.NotFound" => new_group.not_visible_yet(),
+                error => error,
+            })?;
+        Ok(Performed::applied(answer.request_id()))
     }
 
     async fn send_command(

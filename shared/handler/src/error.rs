@@ -22,6 +22,9 @@ pub enum HandlerError {
     /// Going on would risk evidence.
     #[error("{0}")]
     EvidenceAtRisk(String),
+    /// Something is left undone for a reason that may pass; what was done is in the stage's report.
+    #[error("{0}")]
+    Unfinished(String),
     /// A mistake of ours.
     #[error("{0}; this is a mistake in Stasis, please report it")]
     Bug(String),
@@ -34,6 +37,7 @@ impl HandlerError {
             Self::Input(_) => "InvalidInput",
             Self::NotFound(_) => "NotFound",
             Self::EvidenceAtRisk(_) => "EvidenceAtRisk",
+            Self::Unfinished(_) => "Transient",
             Self::Bug(_) => "Bug",
             Self::Cloud(error) => match error.kind {
                 Kind::Throttled => "Throttled",

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use lambda_runtime::Diagnostic;
 use serde_json::Value;
 use stasis_cloud::Cloud;
-use stasis_cloud::casefile::Fetched;
+use stasis_cloud::casefile::Digested;
 use stasis_decide::manifest::{self, ManifestEntry};
 use stasis_decide::report::{self, Conclusion, Material};
 use stasis_model::case::Case;
@@ -135,11 +135,10 @@ async fn write_manifest(cloud: &Cloud, case: &Case, complete: bool) -> Result<()
     let key = format!("{}{}", case.prefix(), manifest::NAME);
     let listed = cloud.list(&case.prefix()).await?;
     let keys: Vec<&str> = listed.iter().map(|o| o.key.as_str()).filter(|k| *k != key).collect();
-    let fetched = join_all(keys.iter().map(|key| cloud.fetch(key))).await;
+    let digested = join_all(keys.iter().map(|key| cloud.digest(key))).await;
     let mut files = Vec::new();
-    for (key, fetched) in keys.iter().zip(fetched) {
-        if let Some(Fetched { body, version_id, sha256 }) = fetched? {
-            let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    for (key, digested) in keys.iter().zip(digested) {
+        if let Some(Digested { size, version_id, sha256 }) = digested? {
             files.push(ManifestEntry { key: (*key).to_owned(), version_id, size, sha256 });
         }
     }

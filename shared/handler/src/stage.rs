@@ -54,11 +54,22 @@ pub async fn answer<W: Work>(
         let cloud = cloud.in_region(&case.instance.region);
         let report = run(work, &cloud, &case).await?;
         let kept = keep_report(&cloud, report).await?;
-        Ok::<_, HandlerError>(kept)
+        try_again(kept)
     }
     .instrument(span)
     .await
     .map_err(Diagnostic::from)
+}
+
+/// What is left undone for a passing reason is worth another call, after the wait that only the state machine
+/// can make. The report of this call is kept; the next one follows it.
+fn try_again(outcome: StageOutcome) -> Result<StageOutcome, HandlerError> {
+    match outcome.failures.iter().find(|failure| failure.retryable) {
+        Some(failure) if outcome.status == StageStatus::Incomplete => {
+            Err(HandlerError::Unfinished(failure.message.clone()))
+        }
+        _ => Ok(outcome),
+    }
 }
 
 /// The span that puts the case on every log line.
@@ -147,7 +158,7 @@ async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result<StageRepor
     let mut tally = Tally::default();
     let mut plan = Plan::nothing();
     let mut failures = Vec::new();
-    for round in 1..=ROUNDS {
+    for _ in 0..ROUNDS {
         let facts = match work.observe(cloud, case).await {
             Ok(facts) => facts,
             // Nothing was done yet, so there is nothing to record: the state machine tries again.
@@ -170,23 +181,20 @@ async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result<StageRepor
         let records = tally.records.get(before..).unwrap_or_default();
         let failed: Vec<Failure> = records.iter().filter_map(|r| r.error.clone()).collect();
         let progress = records.iter().any(|r| r.outcome != Outcome::Failed);
-        let retryable = failed.iter().any(|f| f.retryable);
         failures.extend(failed);
-        let again = (plan.next == Next::ObserveAgain && progress) || retryable;
-        if !again {
+        // What failed for a passing reason is left to the next call: only the state machine can wait.
+        if plan.next != Next::ObserveAgain || !progress {
             break;
-        }
-        if round == ROUNDS && plan.next == Next::ObserveAgain {
-            failures.push(Failure::lasting(
-                "NotConverged",
-                format!(
-                    "after {ROUNDS} rounds there was still something to change: somebody else may be changing it too"
-                ),
-            ));
         }
     }
     if plan.next == Next::ObserveAgain && failures.is_empty() && !case.is_dry_run() {
-        failures.push(Failure::lasting("NotConverged", "nothing could be changed any further"));
+        failures.push(Failure {
+            code: "NotConverged".to_owned(),
+            message: format!(
+                "after {ROUNDS} rounds there was still something to change: somebody else may be changing it too"
+            ),
+            retryable: true,
+        });
     }
     Ok(conclude(W::STAGE, case, started_at, tally, plan, failures))
 }

@@ -2,7 +2,10 @@
 
 use super::time;
 use crate::{Cloud, CloudError};
-use aws_sdk_ssm::types::{Command as SsmCommand, CommandInvocation, InstanceInformationStringFilter};
+use aws_sdk_ssm::types::{
+    Command as SsmCommand, CommandFilter, CommandFilterKey, CommandInvocation, InstanceInformationStringFilter,
+};
+use chrono::TimeDelta;
 use stasis_model::baseline::Agent;
 use stasis_model::case::Case;
 use stasis_model::facts::{Command, CommandStep};
@@ -38,10 +41,18 @@ impl Cloud {
     /// The command of a case, found by the comment that marks it: SSM takes neither tag nor client token.
     pub(crate) async fn command(&self, case: &Case, comment: &str) -> Result<Option<Command>, CloudError> {
         let id = case.instance.instance_id.as_str();
+        // A busy host has a month of other people's commands: only those since the case was opened matter.
+        let opened = (case.opened_at - TimeDelta::minutes(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let since = CommandFilter::builder()
+            .key(CommandFilterKey::InvokedAfter)
+            .value(opened)
+            .build()
+            .map_err(|error| CloudError::unusable(COMMANDS, id, error.to_string()))?;
         let commands: Vec<SsmCommand> = self
             .ssm
             .list_commands()
             .instance_id(id)
+            .filters(since)
             .into_paginator()
             .items()
             .send()

@@ -40,15 +40,14 @@ impl Cloud {
         Ok((baseline, owner))
     }
 
-    /// What protect reads.
-    ///
-    /// # Errors
-    /// Where the instance cannot be described.
-    pub async fn protect_facts(&self, case: &Case) -> Result<ProtectFacts, CloudError> {
+    /// What protect reads. Where the instance cannot be described again, the baseline stands in for it:
+    /// protecting what was there a moment ago is better than protecting nothing.
+    pub async fn protect_facts(&self, case: &Case) -> ProtectFacts {
         let id = &case.instance.instance_id;
         let (described, protection, tags) =
             join3(self.instance(id), self.protection(id), self.tags(&resources(case, &case.baseline.instance))).await;
-        Ok(ProtectFacts { instance: described?.0, protection: protection.into(), tags: tags.into() })
+        let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
+        ProtectFacts { instance, protection: protection.into(), tags: tags.into() }
     }
 
     /// What quarantine reads.
@@ -72,13 +71,14 @@ impl Cloud {
         Ok(CaptureFacts { agent, command: command? })
     }
 
-    /// What preserve reads.
+    /// What preserve reads. Where the instance cannot be described again, the baseline stands in for it.
     ///
     /// # Errors
-    /// Where instance or snapshots cannot be described: a second set would be made without knowing of the first.
+    /// Where snapshots cannot be described: a second set would be made without knowing of the first.
     pub async fn preserve_facts(&self, case: &Case) -> Result<PreserveFacts, CloudError> {
         let (described, snapshots) = join(self.instance(&case.instance.instance_id), self.snapshots(case)).await;
-        Ok(PreserveFacts { instance: described?.0, snapshots: snapshots? })
+        let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
+        Ok(PreserveFacts { instance, snapshots: snapshots? })
     }
 
     /// What verify reads: everything again.
