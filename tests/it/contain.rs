@@ -99,6 +99,8 @@ async fn a_finding_contains_and_preserves_an_ordinary_instance() {
     let baseline = local().json(&format!("{folder}baseline.json")).await;
     assert_eq!(baseline["protection"]["known"]["termination"], false);
     assert_eq!(baseline["instance"]["interfaces"][0]["groups"][0], suspect.text("productionGroupId"));
+    let volume = suspect.planted["volumeIds"][0].as_str().expect("a volume");
+    assert_eq!(baseline["tags"]["known"][volume]["Service"], "storefront");
     let sockets = keys.iter().filter(|k| k.starts_with(&format!("{folder}volatile/"))).count();
     assert!(sockets > 8, "{keys:?}");
 

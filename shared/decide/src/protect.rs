@@ -1,9 +1,9 @@
 //! Protect: nothing and nobody shall stop or terminate the instance, or lose its disks with it.
 
 use stasis_model::action::{Action, Device};
-use stasis_model::baseline::{Instance, Observed};
+use stasis_model::baseline::{Observed, TagsByResource};
 use stasis_model::case::Case;
-use stasis_model::facts::{ProtectFacts, TagsByResource};
+use stasis_model::facts::ProtectFacts;
 use stasis_model::stage::{Failure, Plan};
 use stasis_model::tags::{self, Tag};
 use std::collections::BTreeMap;
@@ -49,14 +49,6 @@ pub fn plan(case: &Case, facts: &ProtectFacts) -> Plan {
     plan
 }
 
-/// The resources of the case that carry its tags: the instance, its volumes, its interfaces.
-pub fn tagged_resources(case: &Case, instance: &Instance) -> Vec<String> {
-    let mut resources = vec![case.instance.instance_id.to_string()];
-    resources.extend(instance.volumes.iter().map(|v| v.volume_id.to_string()));
-    resources.extend(instance.interfaces.iter().map(|i| i.interface_id.to_string()));
-    resources
-}
-
 /// The tags that the resource must carry.
 pub fn wanted_tags(case: &Case, resource: &str) -> Vec<Tag> {
     let mut wanted = tags::evidence_tags(case);
@@ -80,7 +72,9 @@ pub fn has_tags(tags: &TagsByResource, resource: &str, wanted: &[Tag]) -> bool {
 
 /// One call for the resources that take the same tags and lack some; the instance has one tag more.
 fn tagging(case: &Case, facts: &ProtectFacts) -> Vec<Action> {
-    let lacking: Vec<String> = tagged_resources(case, &facts.instance)
+    let lacking: Vec<String> = facts
+        .instance
+        .resources(&case.instance.instance_id)
         .into_iter()
         .filter(|resource| match &facts.tags {
             Observed::Known(tags) => !has_tags(tags, resource, &wanted_tags(case, resource)),
@@ -143,7 +137,9 @@ mod tests {
         for volume in &mut facts.instance.volumes {
             volume.delete_on_termination = false;
         }
-        let tags = tagged_resources(&case, &facts.instance)
+        let tags = facts
+            .instance
+            .resources(&case.instance.instance_id)
             .into_iter()
             .map(|resource| {
                 let tags = wanted_tags(&case, &resource).into_iter().map(|tag| (tag.key, tag.value)).collect();

@@ -107,6 +107,7 @@ pub(crate) fn case() -> Case {
                 health: Some("healthy".to_owned()),
             }]),
             classic_load_balancers: Observed::Known(vec!["old-web".to_owned()]),
+            tags: Observed::Known(BTreeMap::new()),
             agent: Observed::Known(Some(Agent {
                 ping_status: "Online".to_owned(),
                 platform_type: "Linux".to_owned(),
@@ -173,7 +174,8 @@ pub(crate) fn contained() -> VerifyFacts {
         interfaces.iter_mut().for_each(|i| i.groups = vec![group.group_id.clone()]);
     }
     quarantine.vpcs.values_mut().for_each(|v| v.group = Observed::Known(Some(group.clone())));
-    let tags = protect::tagged_resources(&case, &instance)
+    let tags = instance
+        .resources(&case.instance.instance_id)
         .into_iter()
         .map(|resource| {
             let tags = protect::wanted_tags(&case, &resource).into_iter().map(|tag| (tag.key, tag.value)).collect();

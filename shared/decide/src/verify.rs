@@ -139,7 +139,7 @@ fn tagged(case: &Case, facts: &VerifyFacts) -> Check {
     let (Observed::Known(instance), Observed::Known(present)) = (&facts.instance, &facts.tags) else {
         return Check::unknown(TAGGED, expected, "could not be read");
     };
-    let resources = protect::tagged_resources(case, instance);
+    let resources = instance.resources(&case.instance.instance_id);
     let lacking: Vec<&str> = resources
         .iter()
         .filter(|r| !protect::has_tags(present, r, &protect::wanted_tags(case, r)))

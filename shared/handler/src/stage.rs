@@ -3,6 +3,7 @@
 
 use crate::HandlerError;
 use crate::settings::Settings;
+use futures::TryFutureExt as _;
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
@@ -56,6 +57,7 @@ pub async fn answer<W: Work>(
         let kept = keep_report(&cloud, report).await?;
         try_again(kept)
     }
+    .inspect_err(|error: &HandlerError| tracing::error!(error = error.name(), %error, "the stage could not answer"))
     .instrument(span)
     .await
     .map_err(Diagnostic::from)

@@ -40,11 +40,16 @@ const BY_HAND: &str = "by-hand";
 
 /// Answers one call of triage.
 pub async fn answer(cloud: &Cloud, settings: &Settings, payload: &RawValue) -> Result<TriageAnswer, Diagnostic> {
-    let (execution, input) = match serde_json::from_str::<Envelope<'_>>(payload.get()) {
+    let (execution, input) = open_envelope(payload);
+    decide(cloud, settings, &execution, input).await.map_err(Diagnostic::from)
+}
+
+/// The execution and its input, byte for byte; a call by hand comes without envelope.
+fn open_envelope(payload: &RawValue) -> (String, &RawValue) {
+    match serde_json::from_str::<Envelope<'_>>(payload.get()) {
         Ok(envelope) => (envelope.execution, envelope.input),
         Err(_) => (BY_HAND.to_owned(), payload),
-    };
-    decide(cloud, settings, &execution, input).await.map_err(Diagnostic::from)
+    }
 }
 
 async fn decide(
@@ -270,6 +275,7 @@ impl Opener<'_> {
             ("its Auto Scaling group", unknown(&case.baseline.scaling)),
             ("its target groups", unknown(&case.baseline.targets)),
             ("its classic load balancers", unknown(&case.baseline.classic_load_balancers)),
+            ("its tags", unknown(&case.baseline.tags)),
         ] {
             if let Some(why) = unknown {
                 notes.push(format!(
@@ -319,6 +325,17 @@ fn file_name(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_in_stays_as_it_was_to_the_byte() {
+        let input = "{ \"instanceId\" :\t\"i-0a1b2c3d\",\n \"reason\": \"\\u00e4 <&>\" , \"n\": 1.0 }";
+        let enveloped = format!("{{\"execution\": \"arn:x\", \"input\": {input}}}");
+        for (payload, execution) in [(enveloped.as_str(), "arn:x"), (input, BY_HAND)] {
+            let payload: Box<RawValue> = serde_json::from_str(payload).expect("JSON");
+            let (from, kept) = open_envelope(&payload);
+            assert_eq!((from.as_str(), kept.get()), (execution, input));
+        }
+    }
 
     #[test]
     fn a_foreign_id_never_leaves_its_folder() {

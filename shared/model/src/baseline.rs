@@ -2,9 +2,12 @@
 //! and never again, because a second reading would record the half-contained state as the original one.
 
 use crate::Timestamp;
-use crate::ids::{GroupId, InterfaceId, VolumeId, VpcId};
+use crate::ids::{GroupId, InstanceId, InterfaceId, VolumeId, VpcId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Tags by resource id.
+pub type TagsByResource = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A fact that was read, or why it could not be. One read that fails must not stop the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +89,14 @@ impl Instance {
     /// The `Name` tag, where there is one. Foreign text: escape it wherever it goes.
     pub fn name(&self) -> Option<&str> {
         self.tags.get("Name").map(String::as_str)
+    }
+
+    /// The ids of everything of it that carries a case's tags: itself, its volumes, its interfaces.
+    pub fn resources(&self, id: &InstanceId) -> Vec<String> {
+        let mut ids = vec![id.to_string()];
+        ids.extend(self.volumes.iter().map(|v| v.volume_id.to_string()));
+        ids.extend(self.interfaces.iter().map(|i| i.interface_id.to_string()));
+        ids
     }
 }
 
@@ -231,6 +242,8 @@ pub struct Baseline {
     pub targets: Observed<Vec<TargetRegistration>>,
     /// The classic load balancers it is behind.
     pub classic_load_balancers: Observed<Vec<String>>,
+    /// The tags of instance, volumes and interfaces, by resource id: ours may replace one of the same key.
+    pub tags: Observed<TagsByResource>,
     /// The agent; none where Systems Manager does not manage the instance.
     pub agent: Observed<Option<Agent>>,
 }

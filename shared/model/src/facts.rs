@@ -2,13 +2,12 @@
 //! reads is its `observe`; what follows from them is its `plan`.
 
 use crate::Timestamp;
-use crate::baseline::{Agent, Instance, Interface, Observed, Protection, ScalingMembership, TargetRegistration};
+use crate::baseline::{
+    Agent, Instance, Interface, Observed, Protection, ScalingMembership, TagsByResource, TargetRegistration,
+};
 use crate::ids::{GroupId, SnapshotId, VolumeId, VpcId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Tags by resource id.
-pub type TagsByResource = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What protect reads.
 #[derive(Debug, Clone, PartialEq, Eq)]

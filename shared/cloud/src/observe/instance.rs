@@ -6,9 +6,8 @@ use aws_sdk_ec2::types::{
     Filter, InstanceAttributeName, InstanceLifecycleType, InstanceNetworkInterface, NetworkInterface,
 };
 use futures::future::join3;
-use stasis_model::baseline::{Instance, Interface, Protection, Volume};
+use stasis_model::baseline::{Instance, Interface, Protection, TagsByResource, Volume};
 use stasis_model::error::InputError;
-use stasis_model::facts::TagsByResource;
 use stasis_model::ids::{AccountId, InstanceId};
 use std::collections::BTreeMap;
 

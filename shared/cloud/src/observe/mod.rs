@@ -26,7 +26,7 @@ impl Cloud {
         let observed_at = now();
         let (described, protection, agent) = join3(self.instance(id), self.protection(id), self.agent(id)).await;
         let (instance, owner) = described?;
-        let memberships = self.memberships(id, &instance).await;
+        let (memberships, tags) = join(self.memberships(id, &instance), self.tags(&instance.resources(id))).await;
         let baseline = Baseline {
             schema: SCHEMA,
             observed_at,
@@ -35,6 +35,7 @@ impl Cloud {
             scaling: memberships.scaling,
             targets: memberships.targets,
             classic_load_balancers: memberships.classic_load_balancers,
+            tags: tags.into(),
             agent: agent.into(),
         };
         Ok((baseline, owner))
@@ -45,7 +46,7 @@ impl Cloud {
     pub async fn protect_facts(&self, case: &Case) -> ProtectFacts {
         let id = &case.instance.instance_id;
         let (described, protection, tags) =
-            join3(self.instance(id), self.protection(id), self.tags(&resources(case, &case.baseline.instance))).await;
+            join3(self.instance(id), self.protection(id), self.tags(&case.baseline.instance.resources(id))).await;
         let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
         ProtectFacts { instance, protection: protection.into(), tags: tags.into() }
     }
@@ -87,7 +88,7 @@ impl Cloud {
         let described = self.instance(id).await.map(|(instance, _)| instance);
         let instance: Observed<Instance> = described.into();
         let known = instance.known().unwrap_or(&case.baseline.instance);
-        let resources = resources(case, known);
+        let resources = known.resources(id);
         let ((protection, tags), memberships, quarantine, (command, volatile), (snapshots, bucket)) = join5(
             join(self.protection(id), self.tags(&resources)),
             self.memberships(id, known),
@@ -115,14 +116,6 @@ impl Cloud {
             bucket: bucket.into(),
         }
     }
-}
-
-/// The ids whose tags matter: the instance, its volumes, its interfaces.
-fn resources(case: &Case, instance: &Instance) -> Vec<String> {
-    let mut ids = vec![case.instance.instance_id.to_string()];
-    ids.extend(instance.volumes.iter().map(|v| v.volume_id.to_string()));
-    ids.extend(instance.interfaces.iter().map(|i| i.interface_id.to_string()));
-    ids
 }
 
 /// A time of the SDK as ours.
