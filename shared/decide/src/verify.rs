@@ -57,6 +57,16 @@ pub fn is_containment(check: &Check) -> bool {
     check.name == OUTBOUND || CONTAINMENT.contains(&check.name.as_str())
 }
 
+/// Whether the instance is off the network, as the checklist says; none where that could not be read.
+pub fn is_cut_off(checklist: &[Check]) -> Option<bool> {
+    let status = |name| checklist.iter().find(|c| c.name == name).map(|c| c.status);
+    match (status(INTERFACES)?, status(NO_INBOUND)?) {
+        (CheckStatus::Pass, CheckStatus::Pass) => Some(true),
+        (CheckStatus::Unknown, _) | (_, CheckStatus::Unknown) => None,
+        _ => Some(false),
+    }
+}
+
 /// The checklist, and whether it is worth asking again for what AWS does not show yet.
 pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
     let mut plan = Plan::nothing();

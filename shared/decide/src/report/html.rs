@@ -63,7 +63,12 @@ fn headline(material: &Material<'_>, conclusion: &Conclusion) -> Markup {
     let (class, words) = match conclusion.status {
         RunStatus::Contained => ("good", "Contained"),
         RunStatus::DryRun => ("plain", "Dry run: nothing was changed"),
-        _ => ("bad", "Partial: something is missing"),
+        _ => match conclusion.cut_off {
+            Some(true) => ("bad", "Partial: cut off, but something is missing"),
+            Some(false) if !case.contains() => ("bad", "Preserved, still on the network, as asked"),
+            Some(false) => ("bad", "Partial: NOT cut off from the network"),
+            None => ("bad", "Partial: not known whether it is cut off"),
+        },
     };
     html! {
         header class=(class) {

@@ -7,6 +7,7 @@ mod notice;
 pub use html::html;
 pub use notice::{Notice, notice};
 
+use crate::verify;
 use stasis_model::Timestamp;
 use stasis_model::case::{Case, Mode};
 use stasis_model::check::{Check, CheckStatus};
@@ -27,6 +28,8 @@ pub struct Conclusion {
     pub reason: String,
     /// Whether evidence is still to come.
     pub pending: bool,
+    /// Whether the instance is off the network; none where that is not known.
+    pub cut_off: Option<bool>,
 }
 
 /// Everything that a report is made of.
@@ -112,8 +115,9 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     for check in checklist.iter().filter(|c| !c.passed()).filter(|c| !may_still_come(c)) {
         problems.push(format!("{} {}: {}", check.status, check.name, check.observed));
     }
+    let cut_off = if case.mode == Mode::Preserve { Some(false) } else { verify::is_cut_off(checklist) };
     if case.mode == Mode::Preserve {
-        problems.insert(0, "not cut off, as asked (mode preserve)".to_owned());
+        problems.insert(0, "mode preserve asked for no containment".to_owned());
     }
     let status = if problems.is_empty() { RunStatus::Contained } else { RunStatus::Partial };
     let passed = checklist.iter().filter(|c| c.passed()).count();
@@ -130,14 +134,20 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
             checklist.len()
         )
     } else {
+        // The first thing that anyone needs to know.
+        let network = match cut_off {
+            Some(true) => "the instance is cut off from the network, but",
+            Some(false) => "the instance is NOT cut off from the network",
+            None => "it is NOT KNOWN whether the instance is cut off from the network",
+        };
         let more = problems.len().saturating_sub(PROBLEMS_NAMED);
         let mut named: Vec<String> = problems.into_iter().take(PROBLEMS_NAMED).collect();
         if more > 0 {
             named.push(format!("and {more} more"));
         }
-        named.join("; ")
+        format!("{network}: {}", named.join("; "))
     };
-    Conclusion { status, reason, pending }
+    Conclusion { status, reason, pending, cut_off }
 }
 
 fn dry_run(material: &Material<'_>) -> Conclusion {
@@ -153,7 +163,7 @@ fn dry_run(material: &Material<'_>) -> Conclusion {
     if !failed.is_empty() {
         reason = format!("{reason}; {}", failed.join("; "));
     }
-    Conclusion { status: RunStatus::DryRun, reason, pending: false }
+    Conclusion { status: RunStatus::DryRun, reason, pending: false, cut_off: Some(false) }
 }
 
 /// The answer of the state machine for this case.
@@ -267,6 +277,30 @@ pub(crate) mod tests {
         let first = concluded(&case, false);
         assert_eq!((first.status, first.pending), (RunStatus::Contained, true));
         assert_eq!(concluded(&case, true).status, RunStatus::Partial);
+    }
+
+    #[test]
+    fn a_partial_run_says_first_whether_the_instance_is_off_the_network() {
+        let spoiled = |name: &str, status: CheckStatus| {
+            let mut case = worked();
+            let checklist = case.stages.get_mut(&Stage::Verify).map(|v| &mut v.checklist).expect("verified");
+            checklist.iter_mut().find(|c| c.name == name).expect("a check").status = status;
+            concluded(&case, true)
+        };
+        let inbound = "quarantine group has no inbound";
+        let table = [
+            ("snapshots complete", CheckStatus::Fail, Some(true), "the instance is cut off"),
+            (inbound, CheckStatus::Fail, Some(false), "the instance is NOT cut off"),
+            (inbound, CheckStatus::Unknown, None, "it is NOT KNOWN"),
+        ];
+        for (name, status, cut_off, begins) in table {
+            let conclusion = spoiled(name, status);
+            assert_eq!(conclusion.cut_off, cut_off, "{name} {status}");
+            assert!(conclusion.reason.starts_with(begins), "{}", conclusion.reason);
+        }
+        let mut unverified = worked();
+        unverified.stages.remove(&Stage::Verify);
+        assert_eq!(concluded(&unverified, true).cut_off, None);
     }
 
     #[test]

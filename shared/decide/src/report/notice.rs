@@ -23,9 +23,12 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
     let headline = match (conclusion.status, conclusion.pending) {
         (RunStatus::Contained, true) => "CONTAINED, evidence pending",
         (RunStatus::Contained, false) => "CONTAINED",
-        (RunStatus::Partial, true) => "PARTIAL, evidence pending",
         (RunStatus::DryRun, _) => "DRY RUN",
-        _ => "PARTIAL: act now",
+        _ => match conclusion.cut_off {
+            Some(true) => "PARTIAL, cut off",
+            Some(false) => "PARTIAL, NOT CUT OFF",
+            None => "PARTIAL, NOT KNOWN WHETHER CUT OFF",
+        },
     };
     let subject: String = format!("Stasis {headline}: {} ({})", instance.instance_id, case.ticket)
         .chars()
