@@ -203,6 +203,34 @@ async fn a_quarantine_group_that_drifted_is_brought_back_before_it_is_used() {
 }
 
 #[tokio::test]
+async fn two_instances_of_one_vpc_at_the_same_moment_share_one_quarantine_group() {
+    let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0}));
+    let neighbour = suspect.neighbour().await;
+    let first = local().start_contain(&json!({"instanceId": suspect.id})).await;
+    let second = local().start_contain(&json!({"instanceId": neighbour})).await;
+    for execution in [first, second] {
+        let output = local().end_of(&execution).await.output();
+        assert_eq!(checklist(&output)["every interface in the quarantine group only"], "PASS", "{output:#}");
+    }
+    assert!(suspect.is_quarantined().await, "and there is one group, or it could not be told by its name");
+}
+
+#[tokio::test]
+async fn a_group_of_the_name_that_is_not_ours_is_not_touched() {
+    let suspect = Suspect::plant(&json!({}));
+    let vpc = suspect.text("vpcId");
+    let call = local().ec2().await.create_security_group().vpc_id(vpc);
+    let made = call.group_name(format!("stasis-quarantine-{vpc}")).description("not ours").send().await.expect("made");
+    let group = made.group_id().expect("an id");
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "PARTIAL", "{output:#}");
+    let reason = output["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("the instance is NOT cut off") && reason.contains(group), "{reason}");
+    assert_eq!(suspect.rules(group).await.len(), 1, "as AWS made it");
+    assert!(!suspect.is_quarantined().await);
+}
+
+#[tokio::test]
 async fn without_endpoints_nothing_goes_out_at_all() {
     let suspect = Suspect::plant(&json!({"endpoints": false}));
     let output = local().contain(&json!({"instanceId": suspect.id})).await.output();

@@ -183,6 +183,15 @@ impl Suspect {
         writes
     }
 
+    /// Another instance beside it, in the same subnet.
+    pub(crate) async fn neighbour(&self) -> String {
+        let instance = self.described().await;
+        let call = local().ec2().await.run_instances().image_id(instance.image_id().expect("an image"));
+        let call = call.subnet_id(instance.subnet_id().expect("a subnet")).min_count(1).max_count(1);
+        let answer = call.security_group_ids(self.text("productionGroupId")).send().await.expect("started");
+        answer.instances()[0].instance_id().expect("an id").to_owned()
+    }
+
     /// Whether the claim of an open case is there.
     pub(crate) async fn is_claimed(&self) -> bool {
         local().keys("open/").await.iter().any(|key| key.ends_with(&format!("/{}.json", self.id)))

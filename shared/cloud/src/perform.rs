@@ -17,7 +17,7 @@ use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
 use stasis_model::ids::{GroupId, InstanceId, InterfaceId, VpcId};
 use stasis_model::stage::Outcome;
-use stasis_model::tags::Tag;
+use stasis_model::tags::{self, Tag};
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,13 +244,14 @@ impl Cloud {
                 if !error.is_conflict() {
                     return Err(error);
                 }
-                // Another case makes it at this moment, or it lost its tag: mark it as ours and go on.
-                self.adopt_quarantine_group(vpc, tags).await
+                self.existing_quarantine_group(vpc).await
             }
         }
     }
 
-    async fn adopt_quarantine_group(&self, vpc: &VpcId, tags: &[Tag]) -> Result<Performed, CloudError> {
+    /// A group of the name is there already: another case made it at this moment. One without our tag is
+    /// somebody else's, and is not touched.
+    async fn existing_quarantine_group(&self, vpc: &VpcId) -> Result<Performed, CloudError> {
         let operation = "ec2:DescribeSecurityGroups";
         let answer = self
             .ec2
@@ -260,10 +261,22 @@ impl Cloud {
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(operation, vpc.as_str(), &error))?;
-        let group = answer.security_groups().first().and_then(|g| g.group_id()).ok_or_else(|| {
+        let group = answer.security_groups().first().ok_or_else(|| {
             CloudError::unusable(operation, vpc.as_str(), "the group that exists is not shown yet").not_visible_yet()
         })?;
-        Ok(self.tag(&[group.to_owned()], tags).await?.already())
+        let ours = |t: &aws_sdk_ec2::types::Tag| {
+            t.key() == Some(tags::QUARANTINE) && t.value() == Some(tags::QUARANTINE_VALUE)
+        };
+        if group.tags().iter().any(ours) {
+            return Ok(Performed::applied(answer.request_id()).already());
+        }
+        let id = group.group_id().unwrap_or_default();
+        let remedy = format!(
+            "{id} has the quarantine group's name and not its tag, so it is not used; delete it, or tag it {}={}",
+            tags::QUARANTINE,
+            tags::QUARANTINE_VALUE
+        );
+        Err(CloudError::unusable(operation, vpc.as_str(), remedy))
     }
 
     async fn revoke_rules(&self, group: &GroupId, egress: bool, rules: &[String]) -> Result<Performed, CloudError> {
