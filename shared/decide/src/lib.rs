@@ -15,6 +15,8 @@ pub mod verify;
 
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod world;
 
 use sha2::{Digest as _, Sha256};
 
