@@ -87,6 +87,40 @@ async fn a_finding_contains_and_preserves_an_ordinary_instance() {
         assert!(!writes.iter().any(|w| w.starts_with(never)), "{writes:?}");
     }
 
+    // What matters is also asserted on the requests: an emulator's yes is not AWS'.
+    let request = |operation: &str, of: &str| {
+        let found: Vec<Value> = local()
+            .requests(of)
+            .into_iter()
+            .filter(|(o, _)| o == operation)
+            .map(|(_, parameters)| parameters)
+            .collect();
+        assert_eq!(found.len(), 1, "{operation} of {of}: {found:?}");
+        found[0].clone()
+    };
+    let detach = request("DetachInstances", &suspect.id);
+    assert_eq!(detach["ShouldDecrementDesiredCapacity"], "true");
+    let moved = request("ModifyNetworkInterfaceAttribute", &suspect.interfaces()[0]);
+    assert_eq!((&moved["SecurityGroupId.1"], &moved["SecurityGroupId.2"]), (&json!(group), &Value::Null));
+    let taken = request("CreateSnapshots", &suspect.id);
+    assert_eq!(taken["CopyTagsFromSource"], "volume");
+    assert_eq!(taken["TagSpecification.1.ResourceType"], "snapshot");
+    let command = request("SendCommand", &suspect.id);
+    assert_eq!(command["DocumentName"], "Stasis-CaptureVolatile");
+    assert_eq!(command["InstanceIds"], json!([suspect.id]));
+    assert_eq!(command["OutputS3BucketName"], local().bucket());
+    assert!(command["Parameters"].is_null() && command["Targets"].is_null(), "no free-form parameter: {command}");
+    let modified = local().requests(&suspect.id).into_iter().filter(|(o, _)| o == "ModifyInstanceAttribute");
+    for (_, parameters) in modified {
+        let attributes =
+            ["DisableApiTermination.Value", "DisableApiStop.Value", "InstanceInitiatedShutdownBehavior.Value"];
+        let named = attributes.iter().filter(|a| !parameters[**a].is_null()).count();
+        let devices = !parameters["BlockDeviceMapping.1.DeviceName"].is_null();
+        assert_eq!(named + usize::from(devices), 1, "one attribute a call: {parameters}");
+        assert!(parameters["DisableApiTermination.Value"] != "false" && parameters["DisableApiStop.Value"] != "false");
+        assert!(!devices || parameters["BlockDeviceMapping.1.Ebs.DeleteOnTermination"] == "false", "{parameters}");
+    }
+
     // The case file.
     let folder = format!("cases/{case_id}/");
     let keys = local().keys(&folder).await;
