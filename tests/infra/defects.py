@@ -180,6 +180,27 @@ DEFECTS = [
         lambda i: statement(i, "quarantine", "ConvergeGroup").pop("Condition"),
     ),
     (
+        "the quarantine group opened inwards",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "prepare", "OpenPassThrough"), "Condition", {"StringEquals": {"aws:ResourceTag/stasis:role": "quarantine"}}),
+    ),
+    (
+        "a release that may hide evidence",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "release", "CloseClaim"), "Resource", {"Fn::Sub": "${EvidenceBucket.Arn}/*"}),
+    ),
+    (
+        "any role for a quarantined instance",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "revoke", "PassQuarantineRole"), "Resource", "*"),
+    ),
+    (
+        "a quarantine profile that may do more",
+        "member_holds_the_document",
+        lambda i: i.member["Resources"]["QuarantineInstanceRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"][0]["Action"].append("s3:GetObject"),
+    ),
+    ("a release without Catch", "every_task_retries_and_catches", lambda i: state(i, "Release").pop("Catch")),
+    (
         "a stage that may write another's record",
         "every_stage_keeps_to_its_own_records",
         lambda i: setting(statement(i, "detach", "WriteOwnRecords"), "Resource", {"Fn::Sub": "${EvidenceBucket.Arn}/cases/*"}),
@@ -187,7 +208,7 @@ DEFECTS = [
     (
         "an action that nobody may do",
         "every_action_of_the_code_is_granted",
-        lambda i: setting(statement(i, "detach", "LowerMinimumSize"), "Action", "autoscaling:DescribeAutoScalingGroups"),
+        lambda i: setting(statement(i, "detach", "LeaveTargetGroups"), "Action", "elasticloadbalancing:DescribeTargetGroups"),
     ),
     (
         "a free parameter",

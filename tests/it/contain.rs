@@ -100,8 +100,36 @@ async fn a_finding_contains_and_preserves_an_ordinary_instance() {
     };
     let detach = request("DetachInstances", &suspect.id);
     assert_eq!(detach["ShouldDecrementDesiredCapacity"], "true");
-    let moved = request("ModifyNetworkInterfaceAttribute", &suspect.interfaces()[0]);
-    assert_eq!((&moved["SecurityGroupId.1"], &moved["SecurityGroupId.2"]), (&json!(group), &Value::Null));
+    // Each interface passes through the open group, into quarantine with the next call, and no other way.
+    let pass_through = suspect.pass_through_group().await.expect("a pass-through group");
+    let moved: Vec<Value> = local()
+        .requests(&suspect.interfaces()[0])
+        .into_iter()
+        .filter(|(operation, _)| operation == "ModifyNetworkInterfaceAttribute")
+        .map(|(_, parameters)| parameters)
+        .collect();
+    let groups: Vec<(&Value, &Value)> =
+        moved.iter().map(|m| (&m["SecurityGroupId.1"], &m["SecurityGroupId.2"])).collect();
+    assert_eq!(groups, [(&json!(pass_through), &Value::Null), (&json!(group), &Value::Null)]);
+    // It was open both ways, in both address families, and has no rule any more.
+    let opened: Vec<(String, Value)> =
+        local().requests(&pass_through).into_iter().filter(|(o, _)| o.starts_with("AuthorizeSecurityGroup")).collect();
+    let ranges = |direction: &str| -> Vec<String> {
+        let mut ranges: Vec<String> = opened
+            .iter()
+            .filter(|(operation, _)| operation.ends_with(direction))
+            .flat_map(|(_, p)| {
+                p.as_object().expect("parameters").values().filter_map(|v| v.as_str().map(str::to_owned))
+            })
+            .filter(|v| v.contains("/0"))
+            .collect();
+        ranges.sort();
+        ranges
+    };
+    assert_eq!(ranges("Ingress"), ["0.0.0.0/0", "::/0"]);
+    // Outwards AWS itself had opened IPv4 when the group was made.
+    assert_eq!(ranges("Egress"), ["::/0"]);
+    assert!(suspect.rules(&pass_through).await.is_empty(), "closed behind it");
     let taken = request("CreateSnapshots", &suspect.id);
     assert_eq!(taken["CopyTagsFromSource"], "volume");
     assert_eq!(taken["TagSpecification.1.ResourceType"], "snapshot");

@@ -132,6 +132,28 @@ impl Local {
         serde_json::from_slice(&output.stdout).expect("plant answers in JSON")
     }
 
+    /// Everything that the AWS APIs say of a planted instance and of what is around it.
+    pub(crate) fn describe(&self, planted: &Value) -> Value {
+        let output = Command::new(told("PYTHON"))
+            .arg(root().join("tests/local"))
+            .arg("describe")
+            .arg("--dir")
+            .arg(&self.directory)
+            .arg("--planted")
+            .arg(planted.to_string())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .expect("python runs");
+        assert!(output.status.success(), "describe: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("describe answers in JSON")
+    }
+
+    /// Starts `stasis-release` as the console does, and waits for its end.
+    pub(crate) async fn release(&self, input: &Value) -> Ended {
+        let arn = self.execute("STASIS_RELEASE_STATE_MACHINE_ARN", input).await;
+        self.end_of(&arn).await
+    }
+
     /// Starts `stasis-contain` as the console does, and waits for its end.
     pub(crate) async fn contain(&self, input: &Value) -> Ended {
         let arn = self.start_contain(input).await;
@@ -139,9 +161,13 @@ impl Local {
     }
 
     pub(crate) async fn start_contain(&self, input: &Value) -> String {
+        self.execute("STASIS_CONTAIN_STATE_MACHINE_ARN", input).await
+    }
+
+    async fn execute(&self, machine: &str, input: &Value) -> String {
         let sfn = aws_sdk_sfn::Client::new(&self.config("SFN").await);
         sfn.start_execution()
-            .state_machine_arn(self.variable("STASIS_CONTAIN_STATE_MACHINE_ARN"))
+            .state_machine_arn(self.variable(machine))
             .input(input.to_string())
             .send()
             .await
@@ -250,6 +276,11 @@ impl Local {
             "message": "made to fail by a test", "status": status, "times": times}));
     }
 
+    /// Makes the first such request wait before it is answered.
+    pub(crate) fn fault_delay(&self, service: &str, operation: &str, contains: &str, seconds: f64) {
+        self.set_fault(&json!({"service": service, "operation": operation, "contains": contains, "code": null, "delaySeconds": seconds, "times": 1}));
+    }
+
     fn set_fault(&self, fault: &Value) {
         let url = format!("{}/local/faults", self.variable("STASIS_LOCAL_CONTROL"));
         ureq::post(&url).send(fault.to_string()).expect("the fault is set");
@@ -264,6 +295,18 @@ impl Local {
             .iter()
             .map(|r| (r["operation"].as_str().unwrap_or_default().to_owned(), r["parameters"].clone()))
             .collect()
+    }
+
+    /// The same with the time of each.
+    pub(crate) fn timed_requests(&self, contains: &str) -> Vec<(String, String)> {
+        let url = format!("{}/local/requests?contains={contains}", self.variable("STASIS_LOCAL_CONTROL"));
+        let text = ureq::get(&url).call().expect("the record").body_mut().read_to_string().expect("text");
+        let recorded: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let timed = recorded.iter().map(|r| {
+            let text = |key: &str| r[key].as_str().expect("a text").to_owned();
+            (text("operation"), text("time"))
+        });
+        timed.collect()
     }
 
     /// How often an operation that names something was granted.

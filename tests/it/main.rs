@@ -6,7 +6,9 @@
 mod bad_input;
 mod by_hand;
 mod contain;
+mod depth;
 mod failures;
 mod local;
 mod modes;
+mod release;
 mod suspect;

@@ -90,17 +90,26 @@ impl Suspect {
 
     /// The quarantine group of the instance's VPC, by its name.
     pub(crate) async fn quarantine_group(&self) -> Option<String> {
-        let vpc = self.text("vpcId");
+        self.group_of(self.text("vpcId"), "quarantine").await
+    }
+
+    /// The pass-through group of the instance's VPC, by its name.
+    pub(crate) async fn pass_through_group(&self) -> Option<String> {
+        self.group_of(self.text("vpcId"), "pass-through").await
+    }
+
+    /// The group of Stasis in a VPC, by its name.
+    pub(crate) async fn group_of(&self, vpc: &str, role: &str) -> Option<String> {
         let answer = local()
             .ec2()
             .await
             .describe_security_groups()
             .filters(Filter::builder().name("vpc-id").values(vpc).build())
-            .filters(Filter::builder().name("group-name").values(format!("stasis-quarantine-{vpc}")).build())
+            .filters(Filter::builder().name("group-name").values(format!("stasis-{role}-{vpc}")).build())
             .send()
             .await
             .expect("groups");
-        assert!(answer.security_groups().len() <= 1, "one quarantine group per VPC");
+        assert!(answer.security_groups().len() <= 1, "one group of a role per VPC");
         answer.security_groups().first().and_then(|g| g.group_id().map(str::to_owned))
     }
 
@@ -190,6 +199,32 @@ impl Suspect {
         let call = call.subnet_id(instance.subnet_id().expect("a subnet")).min_count(1).max_count(1);
         let answer = call.security_group_ids(self.text("productionGroupId")).send().await.expect("started");
         answer.instances()[0].instance_id().expect("an id").to_owned()
+    }
+
+    /// Triage's case, with another policy: what the stages are called with, one by one.
+    pub(crate) async fn case_with(&self, policy: &[(&str, Value)]) -> Value {
+        let triaged = local().invoke("triage", &serde_json::json!({"instanceId": self.id})).await.expect("triage");
+        let mut case = triaged["cases"][0].clone();
+        for (key, value) in policy {
+            case["policy"][*key] = value.clone();
+        }
+        case
+    }
+
+    /// The case of a run that goes on, as soon as it is opened.
+    pub(crate) async fn case_once_opened(&self) -> String {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
+        for _ in 0..300 {
+            looks.tick().await;
+            let claims = local().keys("open/").await;
+            if let Some(claim) = claims.iter().find(|key| key.ends_with(&format!("/{}.json", self.id))) {
+                let case = local().json(claim).await["caseId"].as_str().expect("a case").to_owned();
+                if local().keys(&format!("cases/{case}/case.json")).await.len() == 1 {
+                    return case;
+                }
+            }
+        }
+        panic!("no case was opened for {}", self.id);
     }
 
     /// Whether the claim of an open case is there.

@@ -1,4 +1,4 @@
-"""The commands: serve, start, stop, plant, demo.
+"""The commands: serve, start, stop, plant, describe, demo.
 
 `serve` ends when its standard input closes, on a signal, or when an emulator ends. `stop` ends only the process that
 `start` left behind, and only if its command line carries the token that `start` wrote down.
@@ -214,6 +214,14 @@ def plant(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def describe(arguments: argparse.Namespace) -> int:
+    from .describe import describe as do_describe
+
+    aws = attached(arguments.dir.resolve(), read_environment(arguments.dir.resolve()))
+    print(json.dumps(do_describe(aws.client, json.loads(arguments.planted)), indent=1, default=str))
+    return 0
+
+
 def demo(arguments: argparse.Namespace) -> int:
     from .demo import run
 
@@ -262,6 +270,8 @@ def main() -> int:
     command.add_argument("--extra-interfaces", type=int, default=0)
     command.add_argument("--no-endpoints", action="store_true")
     command.add_argument("--options", default="{}", help="further options of plant() as a JSON object")
+    command = add("describe", describe, "everything that the APIs say of a planted instance")
+    command.add_argument("--planted", required=True, help="the answer of plant")
     command = add("demo", demo, "show the main job on one instance")
     deployable(command, 0.05)
     command.add_argument("--event", type=pathlib.Path, default=None, help="default: the first of events/guardduty/")

@@ -32,6 +32,12 @@ def plant(
     target_groups: int = 2,
     classic: bool = False,
     spot: bool = False,
+    ip_ports: list[int] | None = None,
+    spread: bool = False,
+    other_vpc: bool = False,
+    endpoint_range: str = "10.40.0.0/16",
+    own_profile: bool = False,
+    owner: str | None = None,
 ) -> dict[str, Any]:
     """`client` gives a boto3 client by service name; the answer holds every id that was made."""
     ec2, balancing = client("ec2"), client("elbv2")
@@ -47,7 +53,8 @@ def plant(
             AvailabilityZone=f"{region}{zone}",
             TagSpecifications=[tags("subnet", Name=f"web-{zone}")],
         )["Subnet"]["SubnetId"]
-        for number, zone in ((1, "a"), (2, "b"))
+        # The third is in the instance's zone: an interface cannot be attached across zones.
+        for number, zone in ((1, "a"), (2, "b"), (3, "a"))
     ]
     production = ec2.create_security_group(
         VpcId=vpc_id, GroupName="web-production", Description="Web servers, open to the world on 443"
@@ -78,7 +85,7 @@ def plant(
         ec2.authorize_security_group_ingress(
             GroupId=guard,
             IpPermissions=[
-                {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.40.0.0/16"}]}
+                {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": endpoint_range}]}
             ],
         )
         planted["endpointGroupId"] = guard
@@ -87,7 +94,7 @@ def plant(
                 VpcId=vpc_id,
                 VpcEndpointType="Interface",
                 ServiceName=f"com.amazonaws.{region}.{service}",
-                SubnetIds=subnets,
+                SubnetIds=subnets[:2],
                 SecurityGroupIds=[guard],
                 PrivateDnsEnabled=True,
             )["VpcEndpoint"]
@@ -101,7 +108,7 @@ def plant(
         )["VpcEndpoint"]
         planted["endpointIds"].append(gateway["VpcEndpointId"])
 
-    planted["instanceProfile"] = _profile(client("iam"))
+    planted["instanceProfile"] = _profile(client("iam"), f"web-server-{label}" if own_profile else "web-server")
     wanted_image = "Windows_Server-*" if platform == "windows" else "al2023-ami-*"
     image = ec2.describe_images(Filters=[{"Name": "name", "Values": [wanted_image]}])["Images"][0]
     root = image["RootDeviceName"]
@@ -109,6 +116,7 @@ def plant(
         "Name": name,
         "Environment": "production",
         "Service": "storefront",
+        **({"Owner": owner} if owner else {}),
         **(extra_tags or {}),
         **({"local:instance-id": instance_id} if instance_id else {}),
         **({"local:agent": agent} if agent else {}),
@@ -144,10 +152,13 @@ def plant(
     suspect = instance["InstanceId"]
     planted["instanceId"] = suspect
     for number in range(extra_interfaces):
-        interface = ec2.create_network_interface(SubnetId=subnets[0], Groups=[production])["NetworkInterface"]
+        subnet = subnets[2] if spread and number else subnets[0]
+        interface = ec2.create_network_interface(SubnetId=subnet, Groups=[production])["NetworkInterface"]
         ec2.attach_network_interface(
             NetworkInterfaceId=interface["NetworkInterfaceId"], InstanceId=suspect, DeviceIndex=number + 1
         )
+    if other_vpc:
+        _multi_vpc_interface(ec2, planted, region, extra_interfaces + 1)
     described = ec2.describe_instances(InstanceIds=[suspect])["Reservations"][0]["Instances"][0]
     planted["networkInterfaceIds"] = [item["NetworkInterfaceId"] for item in described["NetworkInterfaces"]]
     planted["volumeIds"] = [item["Ebs"]["VolumeId"] for item in described["BlockDeviceMappings"]]
@@ -156,15 +167,16 @@ def plant(
     planted["targetGroups"] = []
     if target_groups:
         balancer = balancing.create_load_balancer(
-            Name=f"web-{label}", Subnets=subnets, SecurityGroups=[production], Type="application"
+            Name=f"web-{label}", Subnets=subnets[:2], SecurityGroups=[production], Type="application"
         )["LoadBalancers"][0]["LoadBalancerArn"]
         for purpose, port in (("web", 443), ("metrics", 9100))[:target_groups]:
+            by_address = purpose == "metrics" and ip_ports is not None
             arn = balancing.create_target_group(
                 Name=f"{purpose}-{label}",
                 Protocol="HTTPS" if port == 443 else "HTTP",
                 Port=port,
                 VpcId=vpc_id,
-                TargetType="instance",
+                TargetType="ip" if by_address else "instance",
             )["TargetGroups"][0]["TargetGroupArn"]
             balancing.create_listener(
                 LoadBalancerArn=balancer,
@@ -172,8 +184,11 @@ def plant(
                 Port=port,
                 DefaultActions=[{"Type": "forward", "TargetGroupArn": arn}],
             )
-            balancing.register_targets(TargetGroupArn=arn, Targets=[{"Id": suspect, "Port": port}])
-            planted["targetGroups"].append({"arn": arn, "port": port})
+            targets = [{"Id": suspect, "Port": port}]
+            if by_address:
+                targets = [{"Id": planted["privateIpAddress"], "Port": number} for number in ip_ports or []]
+            balancing.register_targets(TargetGroupArn=arn, Targets=targets)
+            planted["targetGroups"].append({"arn": arn, "port": port, "name": purpose})
 
     planted["classicLoadBalancer"] = None
     if classic:
@@ -204,7 +219,7 @@ def _scaling_group(client: Callable[[str], Any], planted: dict[str, Any], image_
         MinSize=min_size,
         MaxSize=4,
         DesiredCapacity=1,
-        VPCZoneIdentifier=",".join(planted["subnetIds"]),
+        VPCZoneIdentifier=",".join(planted["subnetIds"][:2]),
         HealthCheckType="ELB",
         HealthCheckGracePeriod=60,
         TargetGroupARNs=[group["arn"] for group in planted["targetGroups"][:1]],
@@ -217,7 +232,7 @@ def _classic(balancing: Any, planted: dict[str, Any]) -> None:
     balancing.create_load_balancer(
         LoadBalancerName=planted["classicLoadBalancer"],
         Listeners=[{"Protocol": "TCP", "LoadBalancerPort": 25, "InstanceProtocol": "TCP", "InstancePort": 25}],
-        Subnets=planted["subnetIds"],
+        Subnets=planted["subnetIds"][:2],
         SecurityGroups=[planted["productionGroupId"]],
     )
     balancing.register_instances_with_load_balancer(
@@ -225,8 +240,19 @@ def _classic(balancing: Any, planted: dict[str, Any]) -> None:
     )
 
 
-def _profile(iam: Any) -> str:
-    name = "web-server"
+def _multi_vpc_interface(ec2: Any, planted: dict[str, Any], region: str, index: int) -> None:
+    """An interface of another VPC in the same zone, as multi-VPC interfaces are."""
+    vpc = ec2.create_vpc(CidrBlock="10.50.0.0/16", TagSpecifications=[tags("vpc", Name="storage")])["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.50.1.0/24", AvailabilityZone=f"{region}a")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(VpcId=vpc, GroupName="storage", Description="Storage")["GroupId"]
+    interface = ec2.create_network_interface(SubnetId=subnet, Groups=[group])["NetworkInterface"]
+    ec2.attach_network_interface(
+        NetworkInterfaceId=interface["NetworkInterfaceId"], InstanceId=planted["instanceId"], DeviceIndex=index
+    )
+    planted["otherVpcId"] = vpc
+
+
+def _profile(iam: Any, name: str) -> str:
     try:
         iam.create_role(
             RoleName=name,

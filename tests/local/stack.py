@@ -25,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from typing import Any
+from typing import Any, Callable
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
@@ -33,6 +33,7 @@ ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 STACK = "stasis"
 CODE_BUCKET = "stasis-local-code"
+QUARANTINE_PROFILE = "stasis-quarantine"
 
 # The services whose world is moto's; names as the AWS SDKs define them (AWS_ENDPOINT_URL_<service id>).
 MOTO_SERVICES = {
@@ -62,7 +63,10 @@ class LocalAws:
         region: str = REGION,
         token: str | None = None,
         copy_binaries: bool = False,
+        through: Callable[[str, str], dict[str, str]] | None = None,
     ) -> None:
+        """`through` is told where the emulators answer (MiniStack, moto) and says by which variables the functions
+        are to reach them instead."""
         self.directory = directory.resolve()
         self.binaries = binaries.resolve() if binaries else None
         self.copy_binaries = copy_binaries
@@ -71,6 +75,7 @@ class LocalAws:
         self.account = account
         self.region = region
         self.token = token or secrets.token_hex(16)
+        self.through = through
         self.outputs: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.keeper: subprocess.Popen[bytes] | None = None
@@ -149,6 +154,7 @@ class LocalAws:
                     "SFTP_ENABLED": "0",
                     "SFN_WAIT_SCALE": str(self.wait_scale),
                     "LOG_LEVEL": "INFO" if self.verbose else "WARNING",
+                    **(self.through(self.ministack_url, self.moto_url) if self.through else {}),
                 },
                 "cwd": str(self.directory),
                 "log": str(self.logs / "ministack.log"),
@@ -302,7 +308,7 @@ class LocalAws:
                 raise LocalAwsError(f"the stack is {stack['StackStatus']}: {self._why(formation, stack)}")
             time.sleep(0.1)
         self.outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
-        self._create_documents()
+        self._create_member()
         self.check()
 
     def _package(self, s3: Any, template: pathlib.Path, name: str, resource: dict[str, Any]) -> None:
@@ -348,14 +354,20 @@ class LocalAws:
         ]
         return "; ".join(reasons[:3]) or stack.get("StackStatusReason", "no reason given")
 
-    def _create_documents(self) -> None:
-        """The Command documents live beside the suspect (infra/member.yaml), which here is moto's side."""
+    def _create_member(self) -> None:
+        """What infra/member.yaml puts beside the suspect, which here is moto's side: first the Command documents."""
         ssm = self.client("ssm")
         for path in sorted((ROOT / "infra" / "ssm").glob("*.json")):
             name = "Stasis-" + "".join(part.capitalize() for part in path.stem.split("-"))
             ssm.create_document(
                 Name=name, Content=path.read_text(encoding="utf-8"), DocumentType="Command", DocumentFormat="JSON"
             )
+        # So does the profile of quarantined instances.
+        iam, role = self.client("iam"), load_template(ROOT / "infra" / "member.yaml")["Resources"]["QuarantineInstanceRole"]
+        trust = json.dumps(role["Properties"]["AssumeRolePolicyDocument"]).replace("${AWS::URLSuffix}", "amazonaws.com")
+        iam.create_role(RoleName=QUARANTINE_PROFILE, AssumeRolePolicyDocument=trust)
+        iam.create_instance_profile(InstanceProfileName=QUARANTINE_PROFILE)
+        iam.add_role_to_instance_profile(InstanceProfileName=QUARANTINE_PROFILE, RoleName=QUARANTINE_PROFILE)
 
     def check(self) -> None:
         """A deployment is judged by what it does: an emulator may call a stack complete that lacks half of it."""

@@ -6,7 +6,7 @@ use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::facts::CaptureFacts;
-use stasis_model::stage::{Plan, Stage};
+use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Capture;
 
@@ -18,7 +18,7 @@ impl Work for Capture {
         cloud.capture_facts(case, &capture::comment(case)).await
     }
 
-    fn plan(&self, case: &Case, facts: &CaptureFacts, now: Timestamp) -> Plan {
+    fn plan(&self, case: &Case, facts: &CaptureFacts, now: Timestamp, _tried: &[ActionRecord]) -> Plan {
         capture::plan(case, facts, now)
     }
 }

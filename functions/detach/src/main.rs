@@ -6,7 +6,7 @@ use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::facts::DetachFacts;
-use stasis_model::stage::{Plan, Stage};
+use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Detach;
 
@@ -15,10 +15,10 @@ impl Work for Detach {
     type Facts = DetachFacts;
 
     async fn observe(&self, cloud: &Cloud, case: &Case) -> Result<DetachFacts, CloudError> {
-        Ok(cloud.memberships(&case.instance.instance_id, &case.baseline.instance).await)
+        Ok(cloud.detach_facts(case).await)
     }
 
-    fn plan(&self, case: &Case, facts: &DetachFacts, _now: Timestamp) -> Plan {
+    fn plan(&self, case: &Case, facts: &DetachFacts, _now: Timestamp, _tried: &[ActionRecord]) -> Plan {
         detach::plan(case, facts)
     }
 }

@@ -6,7 +6,7 @@ use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::facts::PreserveFacts;
-use stasis_model::stage::{Plan, Stage};
+use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Preserve;
 
@@ -18,7 +18,7 @@ impl Work for Preserve {
         cloud.preserve_facts(case).await
     }
 
-    fn plan(&self, case: &Case, facts: &PreserveFacts, now: Timestamp) -> Plan {
+    fn plan(&self, case: &Case, facts: &PreserveFacts, now: Timestamp, _tried: &[ActionRecord]) -> Plan {
         preserve::plan(case, facts, now)
     }
 }

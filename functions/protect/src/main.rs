@@ -6,7 +6,7 @@ use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::facts::ProtectFacts;
-use stasis_model::stage::{Plan, Stage};
+use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Protect;
 
@@ -18,7 +18,7 @@ impl Work for Protect {
         Ok(cloud.protect_facts(case).await)
     }
 
-    fn plan(&self, case: &Case, facts: &ProtectFacts, _now: Timestamp) -> Plan {
+    fn plan(&self, case: &Case, facts: &ProtectFacts, _now: Timestamp, _tried: &[ActionRecord]) -> Plan {
         protect::plan(case, facts)
     }
 }

@@ -6,7 +6,7 @@ use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::facts::QuarantineFacts;
-use stasis_model::stage::{Plan, Stage};
+use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Quarantine;
 
@@ -18,8 +18,8 @@ impl Work for Quarantine {
         Ok(cloud.quarantine_facts(case).await)
     }
 
-    fn plan(&self, case: &Case, facts: &QuarantineFacts, _now: Timestamp) -> Plan {
-        quarantine::plan(case, facts)
+    fn plan(&self, case: &Case, facts: &QuarantineFacts, _now: Timestamp, tried: &[ActionRecord]) -> Plan {
+        quarantine::plan(case, facts, tried)
     }
 }
 

@@ -6,7 +6,7 @@ use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::facts::VerifyFacts;
-use stasis_model::stage::{Plan, Stage};
+use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Verify;
 
@@ -18,7 +18,7 @@ impl Work for Verify {
         Ok(cloud.verify_facts(case, &capture::comment(case)).await)
     }
 
-    fn plan(&self, case: &Case, facts: &VerifyFacts, _now: Timestamp) -> Plan {
+    fn plan(&self, case: &Case, facts: &VerifyFacts, _now: Timestamp, _tried: &[ActionRecord]) -> Plan {
         verify::plan(case, facts)
     }
 }

@@ -97,6 +97,13 @@ impl CloudError {
         self
     }
 
+    /// The same error with more to say about what it means here.
+    #[must_use]
+    pub fn adding(mut self, remedy: &'static str) -> Self {
+        self.remedy = remedy;
+        self
+    }
+
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Transient)

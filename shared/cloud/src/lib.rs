@@ -6,6 +6,7 @@
 
 pub mod casefile;
 pub mod error;
+pub mod execution;
 pub mod notify;
 pub mod observe;
 pub mod perform;
@@ -30,20 +31,22 @@ pub struct Cloud {
     ec2: aws_sdk_ec2::Client,
     elb: aws_sdk_elasticloadbalancing::Client,
     elbv2: aws_sdk_elasticloadbalancingv2::Client,
+    iam: aws_sdk_iam::Client,
+    sfn: aws_sdk_sfn::Client,
     ssm: aws_sdk_ssm::Client,
     s3: aws_sdk_s3::Client,
     sns: aws_sdk_sns::Client,
 }
 
-/// The SDK's settings: a call that hangs must not eat the function's whole time.
-pub async fn sdk_config() -> SdkConfig {
+/// The SDK's settings: a call that hangs must not eat the function's whole time. The name goes into the user agent
+/// of every call, so that ours stand apart from an attacker's in CloudTrail, and each function's from another's.
+pub async fn sdk_config(name: &str) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_secs(10))
         .operation_timeout(Duration::from_secs(25))
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
-    // Our calls stand apart from an attacker's in CloudTrail's user agent.
-    if let Ok(name) = AppName::new("stasis") {
+    if let Ok(name) = AppName::new(name.to_owned()) {
         loader = loader.app_name(name);
     }
     loader.load().await
@@ -68,6 +71,8 @@ impl Cloud {
             ec2: aws_sdk_ec2::Client::new(&there),
             elb: aws_sdk_elasticloadbalancing::Client::new(&there),
             elbv2: aws_sdk_elasticloadbalancingv2::Client::new(&there),
+            iam: aws_sdk_iam::Client::new(&there),
+            sfn: aws_sdk_sfn::Client::new(&here),
             ssm: aws_sdk_ssm::Client::new(&there),
             s3: aws_sdk_s3::Client::new(&here),
             sns: aws_sdk_sns::Client::new(&here),

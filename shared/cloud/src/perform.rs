@@ -2,22 +2,25 @@
 //! in one place. What to do was decided elsewhere.
 
 use crate::casefile::Created;
-use crate::observe::group_name;
+use crate::observe::{group_name, rule_allows};
 use crate::{Cloud, CloudError};
 use aws_sdk_ec2::operation::RequestId as _;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, CopyTagsFromSource, EbsInstanceBlockDeviceSpecification, Filter,
-    InstanceBlockDeviceMappingSpecification, InstanceSpecification, IpPermission, IpRange, Ipv6Range, PrefixListId,
-    ResourceType, TagSpecification, UserIdGroupPair,
+    IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification, InstanceSpecification, IpPermission,
+    IpRange, Ipv6Range, PrefixListId, ResourceType, RuleAction, SecurityGroupRule, TagSpecification, UserIdGroupPair,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
-use stasis_model::action::{Action, Device, Target};
+use chrono::SecondsFormat;
+use stasis_model::Timestamp;
+use stasis_model::action::{AclEntry, Action, Device, Target};
 use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
 use stasis_model::ids::{GroupId, InstanceId, InterfaceId, VpcId};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::{self, Tag};
+use std::time::Instant;
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,11 @@ impl Performed {
         self
     }
 
+    fn noting(mut self, note: String) -> Self {
+        self.notes.push(note);
+        self
+    }
+
     /// AWS says that it was so already.
     fn already(mut self) -> Self {
         self.outcome = Outcome::AlreadySo;
@@ -61,21 +69,70 @@ impl Cloud {
     /// What AWS answered, where it did not do it.
     pub async fn perform(&self, case: &Case, action: &Action) -> Result<Performed, CloudError> {
         match action {
-            Action::EnableTerminationProtection { instance } => self.enable_termination_protection(instance).await,
-            Action::EnableStopProtection { instance } => self.enable_stop_protection(instance).await,
-            Action::StopOnShutdown { instance } => self.stop_on_shutdown(instance).await,
-            Action::KeepVolumes { instance, devices } => self.keep_volumes(instance, devices).await,
+            Action::EnableTerminationProtection { instance } => self.termination_protection(instance, true).await,
+            Action::EnableStopProtection { instance } => self.stop_protection(instance, true).await,
+            Action::StopOnShutdown { instance } => self.shutdown_behavior(instance, "stop").await,
+            Action::KeepVolumes { instance, devices } => self.delete_on_termination(instance, devices, false).await,
             Action::Tag { resources, tags } => self.tag(resources, tags).await,
-            Action::LowerMinimumSize { group, to, .. } => self.lower_minimum_size(group, *to).await,
-            Action::DetachFromScalingGroup { group, instance } => self.detach(group, instance).await,
+            Action::LowerMinimumSize { group, to, .. } | Action::RestoreMinimumSize { group, to, .. } => {
+                self.set_minimum_size(group, *to).await
+            }
+            Action::DetachFromScalingGroup { group, instance, decrement } => {
+                self.detach(group, instance, *decrement).await
+            }
             Action::DeregisterTargets { target_group, targets } => self.deregister_targets(target_group, targets).await,
             Action::DeregisterFromClassicLoadBalancer { load_balancer, instance } => {
                 self.deregister_classic(load_balancer, instance).await
             }
-            Action::CreateQuarantineGroup { vpc, tags } => self.create_quarantine_group(vpc, tags).await,
-            Action::RevokeRules { group, egress, rules, .. } => self.revoke_rules(group, *egress, rules).await,
-            Action::AllowEgress { group, allows } => self.allow_egress(group, allows).await,
-            Action::Quarantine { interface, group, .. } => self.quarantine(interface, group).await,
+            Action::CreateQuarantineGroup { vpc, tags } => {
+                self.create_group(
+                    vpc,
+                    tags::QUARANTINE_VALUE,
+                    "Stasis: holds compromised instances; nothing comes in",
+                    tags,
+                )
+                .await
+            }
+            Action::CreatePassThroughGroup { vpc, tags } => {
+                let purpose = "Stasis: open for a moment while interfaces pass through it; otherwise without rules";
+                self.create_group(vpc, tags::PASS_THROUGH_VALUE, purpose, tags).await
+            }
+            Action::RevokeRules { group, egress, allows } | Action::ClosePassThroughGroup { group, egress, allows } => {
+                self.revoke_rules(group, *egress, allows).await
+            }
+            Action::AllowEgress { group, allows } | Action::OpenPassThroughGroup { group, egress: true, allows } => {
+                self.allow_egress(group, allows).await
+            }
+            Action::OpenPassThroughGroup { group, egress: false, allows } => self.allow_ingress(group, allows).await,
+            Action::Quarantine { interface, group, via, from } => {
+                self.quarantine(interface, group, via.as_ref(), from).await
+            }
+            Action::DenyAddress { entry } => self.deny_address(entry).await,
+            Action::AllowAddress { entry } => self.allow_address(entry).await,
+            Action::ReplaceInstanceProfile { association, to, .. } => self.replace_profile(association, to).await,
+            Action::RevokeSessions { role, policy, issued_before } => {
+                self.revoke_sessions(role, policy, *issued_before).await
+            }
+            Action::RestoreSessions { role, policy } => self.restore_sessions(role, policy).await,
+            Action::RestoreGroups { interface, groups, .. } => self.set_groups(interface, groups).await,
+            Action::RegisterTargets { target_group, targets } => self.register_targets(target_group, targets).await,
+            Action::RegisterWithClassicLoadBalancer { load_balancer, instance } => {
+                self.register_classic(load_balancer, instance).await
+            }
+            Action::AttachToScalingGroup { group, instance } => self.attach(group, instance).await,
+            Action::EnterStandby { group, instance } => self.enter_standby(group, instance).await,
+            Action::ProtectFromScaleIn { group, instance } => self.protect_from_scale_in(group, instance).await,
+            Action::DisableTerminationProtection { instance } => self.termination_protection(instance, false).await,
+            Action::DisableStopProtection { instance } => self.stop_protection(instance, false).await,
+            Action::RestoreShutdownBehavior { instance, behavior } => self.shutdown_behavior(instance, behavior).await,
+            Action::RestoreDeleteOnTermination { instance, devices } => {
+                self.delete_on_termination(instance, devices, true).await
+            }
+            Action::RestoreTags { resources, tags } => self.tag(resources, tags).await,
+            Action::MarkReleased { instance } => {
+                self.tag(&[instance.to_string()], &[Tag::new(tags::STATUS, tags::RELEASED)]).await
+            }
+            Action::CloseClaim { key } => self.close_claim(key).await,
             Action::SendCommand { instance, document, output_prefix, delivery_seconds } => {
                 self.send_command(case, instance, document, output_prefix, *delivery_seconds).await
             }
@@ -88,49 +145,54 @@ impl Cloud {
         }
     }
 
-    async fn enable_termination_protection(&self, instance: &InstanceId) -> Result<Performed, CloudError> {
+    async fn termination_protection(&self, instance: &InstanceId, on: bool) -> Result<Performed, CloudError> {
         let answer = self
             .ec2
             .modify_instance_attribute()
             .instance_id(instance.as_str())
-            .disable_api_termination(AttributeBooleanValue::builder().value(true).build())
+            .disable_api_termination(AttributeBooleanValue::builder().value(on).build())
             .send()
             .await
             .map_err(|error| modify_failed(instance, &error))?;
         Ok(Performed::applied(answer.request_id()))
     }
 
-    async fn enable_stop_protection(&self, instance: &InstanceId) -> Result<Performed, CloudError> {
+    async fn stop_protection(&self, instance: &InstanceId, on: bool) -> Result<Performed, CloudError> {
         let answer = self
             .ec2
             .modify_instance_attribute()
             .instance_id(instance.as_str())
-            .disable_api_stop(AttributeBooleanValue::builder().value(true).build())
+            .disable_api_stop(AttributeBooleanValue::builder().value(on).build())
             .send()
             .await
             .map_err(|error| modify_failed(instance, &error))?;
         Ok(Performed::applied(answer.request_id()))
     }
 
-    async fn stop_on_shutdown(&self, instance: &InstanceId) -> Result<Performed, CloudError> {
+    async fn shutdown_behavior(&self, instance: &InstanceId, behavior: &str) -> Result<Performed, CloudError> {
         let answer = self
             .ec2
             .modify_instance_attribute()
             .instance_id(instance.as_str())
-            .instance_initiated_shutdown_behavior(AttributeValue::builder().value("stop").build())
+            .instance_initiated_shutdown_behavior(AttributeValue::builder().value(behavior).build())
             .send()
             .await
             .map_err(|error| modify_failed(instance, &error))?;
         Ok(Performed::applied(answer.request_id()))
     }
 
-    async fn keep_volumes(&self, instance: &InstanceId, devices: &[Device]) -> Result<Performed, CloudError> {
+    async fn delete_on_termination(
+        &self,
+        instance: &InstanceId,
+        devices: &[Device],
+        delete: bool,
+    ) -> Result<Performed, CloudError> {
         let mappings = devices
             .iter()
             .map(|device| {
                 let ebs = EbsInstanceBlockDeviceSpecification::builder()
                     .volume_id(device.volume_id.as_str())
-                    .delete_on_termination(false)
+                    .delete_on_termination(delete)
                     .build();
                 InstanceBlockDeviceMappingSpecification::builder().device_name(&device.device).ebs(ebs).build()
             })
@@ -158,7 +220,7 @@ impl Cloud {
         Ok(Performed::applied(answer.request_id()))
     }
 
-    async fn lower_minimum_size(&self, group: &str, to: i32) -> Result<Performed, CloudError> {
+    async fn set_minimum_size(&self, group: &str, to: i32) -> Result<Performed, CloudError> {
         let answer = self
             .autoscaling
             .update_auto_scaling_group()
@@ -171,13 +233,13 @@ impl Cloud {
     }
 
     /// AWS' acceptance is enough to go on: a detaching instance is no longer terminated by the group.
-    async fn detach(&self, group: &str, instance: &InstanceId) -> Result<Performed, CloudError> {
+    async fn detach(&self, group: &str, instance: &InstanceId, decrement: bool) -> Result<Performed, CloudError> {
         let answer = self
             .autoscaling
             .detach_instances()
             .auto_scaling_group_name(group)
             .instance_ids(instance.as_str())
-            .should_decrement_desired_capacity(true)
+            .should_decrement_desired_capacity(decrement)
             .send()
             .await
             .map_err(|error| {
@@ -187,21 +249,11 @@ impl Cloud {
     }
 
     async fn deregister_targets(&self, target_group: &str, targets: &[Target]) -> Result<Performed, CloudError> {
-        let targets = targets
-            .iter()
-            .map(|target| {
-                TargetDescription::builder()
-                    .id(&target.id)
-                    .set_port(target.port)
-                    .set_availability_zone(target.availability_zone.clone())
-                    .build()
-            })
-            .collect();
         let answer = self
             .elbv2
             .deregister_targets()
             .target_group_arn(target_group)
-            .set_targets(Some(targets))
+            .set_targets(Some(target_descriptions(targets)))
             .send()
             .await
             .map_err(|error| CloudError::from_sdk("elasticloadbalancing:DeregisterTargets", target_group, &error))?;
@@ -222,12 +274,18 @@ impl Cloud {
         Ok(Performed::applied(answer.request_id()))
     }
 
-    async fn create_quarantine_group(&self, vpc: &VpcId, tags: &[Tag]) -> Result<Performed, CloudError> {
+    async fn create_group(
+        &self,
+        vpc: &VpcId,
+        role: &str,
+        purpose: &str,
+        tags: &[Tag],
+    ) -> Result<Performed, CloudError> {
         let sent = self
             .ec2
             .create_security_group()
-            .group_name(group_name(vpc))
-            .description("Stasis: holds compromised instances; nothing comes in")
+            .group_name(group_name(vpc, role))
+            .description(purpose)
             .vpc_id(vpc.as_str())
             .tag_specifications(
                 TagSpecification::builder()
@@ -244,52 +302,68 @@ impl Cloud {
                 if !error.is_conflict() {
                     return Err(error);
                 }
-                self.existing_quarantine_group(vpc).await
+                self.existing_group(vpc, role).await
             }
         }
     }
 
     /// A group of the name is there already: another case made it at this moment. One without our tag is
     /// somebody else's, and is not touched.
-    async fn existing_quarantine_group(&self, vpc: &VpcId) -> Result<Performed, CloudError> {
+    async fn existing_group(&self, vpc: &VpcId, role: &str) -> Result<Performed, CloudError> {
         let operation = "ec2:DescribeSecurityGroups";
         let answer = self
             .ec2
             .describe_security_groups()
             .filters(Filter::builder().name("vpc-id").values(vpc.as_str()).build())
-            .filters(Filter::builder().name("group-name").values(group_name(vpc)).build())
+            .filters(Filter::builder().name("group-name").values(group_name(vpc, role)).build())
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(operation, vpc.as_str(), &error))?;
         let group = answer.security_groups().first().ok_or_else(|| {
             CloudError::unusable(operation, vpc.as_str(), "the group that exists is not shown yet").not_visible_yet()
         })?;
-        let ours = |t: &aws_sdk_ec2::types::Tag| {
-            t.key() == Some(tags::QUARANTINE) && t.value() == Some(tags::QUARANTINE_VALUE)
-        };
+        let ours = |t: &aws_sdk_ec2::types::Tag| t.key() == Some(tags::QUARANTINE) && t.value() == Some(role);
         if group.tags().iter().any(ours) {
             return Ok(Performed::applied(answer.request_id()).already());
         }
         let id = group.group_id().unwrap_or_default();
         let remedy = format!(
-            "{id} has the quarantine group's name and not its tag, so it is not used; delete it, or tag it {}={}",
-            tags::QUARANTINE,
-            tags::QUARANTINE_VALUE
+            "{id} has the name of the {role} group and not its tag, so it is not used; delete it, or tag it {}={role}",
+            tags::QUARANTINE
         );
         Err(CloudError::unusable(operation, vpc.as_str(), remedy))
     }
 
-    async fn revoke_rules(&self, group: &GroupId, egress: bool, rules: &[String]) -> Result<Performed, CloudError> {
-        let rules = Some(rules.to_vec());
+    /// By the rules' ids: a revocation that names a rule by what it allows and misses is no error to EC2
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupEgress.html>).
+    async fn revoke_rules(&self, group: &GroupId, egress: bool, allows: &[Allows]) -> Result<Performed, CloudError> {
         let id = group.as_str();
+        let described: Vec<SecurityGroupRule> = self
+            .ec2
+            .describe_security_group_rules()
+            .filters(Filter::builder().name("group-id").values(id).build())
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| CloudError::from_sdk("ec2:DescribeSecurityGroupRules", id, &error))?;
+        let rules: Vec<String> = described
+            .iter()
+            .filter(|rule| rule.is_egress().unwrap_or(false) == egress && allows.contains(&rule_allows(rule)))
+            .filter_map(|rule| rule.security_group_rule_id().map(str::to_owned))
+            .collect();
+        if rules.is_empty() {
+            return Ok(Performed::applied(None).already());
+        }
         let sent = if egress {
-            let call = self.ec2.revoke_security_group_egress().group_id(id).set_security_group_rule_ids(rules);
+            let call = self.ec2.revoke_security_group_egress().group_id(id).set_security_group_rule_ids(Some(rules));
             let answer = call.send().await;
             answer
                 .map(|answer| answer.request_id().map(str::to_owned))
                 .map_err(|error| CloudError::from_sdk("ec2:RevokeSecurityGroupEgress", id, &error))
         } else {
-            let call = self.ec2.revoke_security_group_ingress().group_id(id).set_security_group_rule_ids(rules);
+            let call = self.ec2.revoke_security_group_ingress().group_id(id).set_security_group_rule_ids(Some(rules));
             let answer = call.send().await;
             answer
                 .map(|answer| answer.request_id().map(str::to_owned))
@@ -321,19 +395,238 @@ impl Cloud {
         }
     }
 
-    async fn quarantine(&self, interface: &InterfaceId, group: &GroupId) -> Result<Performed, CloudError> {
+    async fn allow_ingress(&self, group: &GroupId, allows: &[Allows]) -> Result<Performed, CloudError> {
+        let operation = "ec2:AuthorizeSecurityGroupIngress";
+        let sent = self
+            .ec2
+            .authorize_security_group_ingress()
+            .group_id(group.as_str())
+            .set_ip_permissions(Some(allows.iter().map(permission).collect()))
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => Ok(Performed::applied(answer.request_id())),
+            Err(error) => match CloudError::from_sdk(operation, group.as_str(), &error) {
+                same if same.is_conflict() => Ok(Performed::applied(error.request_id()).already()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Into quarantine. On the way through the pass-through group the interface stands open, so the second call
+    /// follows the first at once, whatever came of it, and is tried again before anything else; where it is refused
+    /// for good the interface gets its own groups back, rather than stay open.
+    async fn quarantine(
+        &self,
+        interface: &InterfaceId,
+        group: &GroupId,
+        via: Option<&GroupId>,
+        from: &[GroupId],
+    ) -> Result<Performed, CloudError> {
+        let into = std::slice::from_ref(group);
+        let Some(via) = via else { return self.set_groups(interface, into).await };
+        let begun = Instant::now();
+        let opened = self.set_groups(interface, std::slice::from_ref(via)).await;
+        let mut closed = self.set_groups(interface, into).await;
+        for _ in 1..CLOSING_TRIES {
+            if closed.is_ok() {
+                break;
+            }
+            closed = self.set_groups(interface, into).await;
+        }
+        let window = begun.elapsed().as_millis();
+        match (closed, opened) {
+            (Ok(closed), Ok(_)) => Ok(closed.noting(format!(
+                "{interface} stood open for at most {window} ms while it passed through {via}"
+            ))),
+            (Ok(closed), Err(error)) => Ok(closed.noting(format!(
+                "{interface} did not pass through {via}, so connections that were open and tracked may go on until they time out: {error}"
+            ))),
+            (Err(error), Err(_)) => Err(error),
+            (Err(error), Ok(_)) => match self.set_groups(interface, from).await {
+                Ok(_) => Err(error.adding("; it has its own groups back and is not cut off")),
+                Err(_) => Err(error.adding("; IT STANDS OPEN in the pass-through group: move it by hand at once")),
+            },
+        }
+    }
+
+    async fn set_groups(&self, interface: &InterfaceId, groups: &[GroupId]) -> Result<Performed, CloudError> {
         let operation = "ec2:ModifyNetworkInterfaceAttribute";
         let answer = self
             .ec2
             .modify_network_interface_attribute()
             .network_interface_id(interface.as_str())
-            .groups(group.as_str())
+            .set_groups(Some(groups.iter().map(ToString::to_string).collect()))
             .send()
             .await
             .map_err(|error| match CloudError::from_sdk(operation, interface.as_str(), &error) {
                 new_group if new_group.code == "InvalidGroup.NotFound" => new_group.not_visible_yet(),
                 error => error,
             })?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn deny_address(&self, entry: &AclEntry) -> Result<Performed, CloudError> {
+        let call = self
+            .ec2
+            .create_network_acl_entry()
+            .network_acl_id(&entry.network_acl)
+            .rule_number(entry.rule_number)
+            .egress(entry.egress)
+            .protocol("-1")
+            .rule_action(RuleAction::Deny);
+        let call =
+            if entry.cidr.contains(':') { call.ipv6_cidr_block(&entry.cidr) } else { call.cidr_block(&entry.cidr) };
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("ec2:CreateNetworkAclEntry", entry.network_acl.as_str(), &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn allow_address(&self, entry: &AclEntry) -> Result<Performed, CloudError> {
+        let answer = self
+            .ec2
+            .delete_network_acl_entry()
+            .network_acl_id(&entry.network_acl)
+            .rule_number(entry.rule_number)
+            .egress(entry.egress)
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("ec2:DeleteNetworkAclEntry", entry.network_acl.as_str(), &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn replace_profile(&self, association: &str, to: &str) -> Result<Performed, CloudError> {
+        let operation = "ec2:ReplaceIamInstanceProfileAssociation";
+        let answer = self
+            .ec2
+            .replace_iam_instance_profile_association()
+            .association_id(association)
+            .iam_instance_profile(IamInstanceProfileSpecification::builder().arn(to).build())
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(operation, association, &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    /// The policy that the IAM console's "Revoke active sessions" makes
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html>).
+    async fn revoke_sessions(
+        &self,
+        role: &str,
+        policy: &str,
+        issued_before: Timestamp,
+    ) -> Result<Performed, CloudError> {
+        let document = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Deny",
+                "Action": "*",
+                "Resource": "*",
+                "Condition": {"DateLessThan": {"aws:TokenIssueTime": issued_before.to_rfc3339_opts(SecondsFormat::Millis, true)}},
+            }],
+        });
+        let answer = self
+            .iam
+            .put_role_policy()
+            .role_name(role)
+            .policy_name(policy)
+            .policy_document(document.to_string())
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("iam:PutRolePolicy", role, &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn restore_sessions(&self, role: &str, policy: &str) -> Result<Performed, CloudError> {
+        match self.iam.delete_role_policy().role_name(role).policy_name(policy).send().await {
+            Ok(answer) => Ok(Performed::applied(answer.request_id())),
+            Err(error) => match CloudError::from_sdk("iam:DeleteRolePolicy", role, &error) {
+                gone if gone.code == "NoSuchEntity" => Ok(Performed::applied(None).already()),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn register_targets(&self, target_group: &str, targets: &[Target]) -> Result<Performed, CloudError> {
+        let answer = self
+            .elbv2
+            .register_targets()
+            .target_group_arn(target_group)
+            .set_targets(Some(target_descriptions(targets)))
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("elasticloadbalancing:RegisterTargets", target_group, &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn register_classic(&self, load_balancer: &str, instance: &InstanceId) -> Result<Performed, CloudError> {
+        let operation = "elasticloadbalancing:RegisterInstancesWithLoadBalancer";
+        let member = aws_sdk_elasticloadbalancing::types::Instance::builder().instance_id(instance.as_str()).build();
+        let answer = self
+            .elb
+            .register_instances_with_load_balancer()
+            .load_balancer_name(load_balancer)
+            .instances(member)
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(operation, load_balancer, &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn attach(&self, group: &str, instance: &InstanceId) -> Result<Performed, CloudError> {
+        let answer = self
+            .autoscaling
+            .attach_instances()
+            .auto_scaling_group_name(group)
+            .instance_ids(instance.as_str())
+            .send()
+            .await
+            .map_err(|error| {
+                CloudError::from_sdk("autoscaling:AttachInstances", format!("{instance} to {group}"), &error)
+            })?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn enter_standby(&self, group: &str, instance: &InstanceId) -> Result<Performed, CloudError> {
+        let answer = self
+            .autoscaling
+            .enter_standby()
+            .auto_scaling_group_name(group)
+            .instance_ids(instance.as_str())
+            .should_decrement_desired_capacity(true)
+            .send()
+            .await
+            .map_err(|error| {
+                CloudError::from_sdk("autoscaling:EnterStandby", format!("{instance} in {group}"), &error)
+            })?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    async fn protect_from_scale_in(&self, group: &str, instance: &InstanceId) -> Result<Performed, CloudError> {
+        let answer = self
+            .autoscaling
+            .set_instance_protection()
+            .auto_scaling_group_name(group)
+            .instance_ids(instance.as_str())
+            .protected_from_scale_in(true)
+            .send()
+            .await
+            .map_err(|error| {
+                CloudError::from_sdk("autoscaling:SetInstanceProtection", format!("{instance} in {group}"), &error)
+            })?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    /// Hides the claim behind a delete marker. Its versions, like everything in the bucket, stay under Object Lock.
+    async fn close_claim(&self, key: &str) -> Result<Performed, CloudError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a claim is no evidence, and without a version id nothing is deleted"
+        )]
+        let sent = self.s3.delete_object().bucket(self.bucket()).key(key).send().await;
+        let answer = sent.map_err(|error| CloudError::from_sdk("s3:DeleteObject", key, &error))?;
         Ok(Performed::applied(answer.request_id()))
     }
 
@@ -476,6 +769,9 @@ impl Cloud {
     }
 }
 
+/// How often an interface that stands open is tried to be closed before it gets its own groups back.
+const CLOSING_TRIES: u32 = 3;
+
 /// How much of a step's output Systems Manager shows, in characters
 /// (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetCommandInvocation.html>).
 const OUTPUT_MOST: usize = 24_000;
@@ -493,6 +789,17 @@ where
     CloudError::from_sdk("ec2:ModifyInstanceAttribute", instance.as_str(), error)
 }
 
+fn target_descriptions(targets: &[Target]) -> Vec<TargetDescription> {
+    let described = targets.iter().map(|target| {
+        TargetDescription::builder()
+            .id(&target.id)
+            .set_port(target.port)
+            .set_availability_zone(target.availability_zone.clone())
+            .build()
+    });
+    described.collect()
+}
+
 fn ec2_tags(tags: &[Tag]) -> Vec<aws_sdk_ec2::types::Tag> {
     tags.iter().map(|tag| aws_sdk_ec2::types::Tag::builder().key(&tag.key).value(&tag.value).build()).collect()
 }
@@ -500,7 +807,7 @@ fn ec2_tags(tags: &[Tag]) -> Vec<aws_sdk_ec2::types::Tag> {
 fn permission(allows: &Allows) -> IpPermission {
     let permission =
         IpPermission::builder().ip_protocol(&allows.protocol).from_port(allows.from_port).to_port(allows.to_port);
-    let why = "Stasis: Systems Manager";
+    let why = "Stasis";
     match &allows.peer {
         Peer::Cidr4(range) => permission.ip_ranges(IpRange::builder().cidr_ip(range).description(why).build()),
         Peer::Cidr6(range) => permission.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(range).description(why).build()),

@@ -4,9 +4,9 @@
 
 use stasis_model::action::{Action, Target};
 use stasis_model::baseline::{Observed, ScalingMembership, TargetRegistration};
-use stasis_model::case::Case;
+use stasis_model::case::{Case, MinimumSize};
 use stasis_model::facts::DetachFacts;
-use stasis_model::stage::{Failure, Plan};
+use stasis_model::stage::{Failure, Next, Plan};
 use std::collections::BTreeMap;
 
 /// What detach does: make room in the scaling group, then leave everything at once.
@@ -24,6 +24,13 @@ pub fn plan(case: &Case, facts: &DetachFacts) -> Plan {
             load_balancer: name.clone(),
             instance: case.instance.instance_id.clone(),
         }));
+    }
+    if facts.targets_unasked > 0 {
+        plan.notes.push(format!(
+            "{} target groups were not asked, because it would have kept the network open for too long; they are asked once it is cut",
+            facts.targets_unasked
+        ));
+        plan.next = Next::Wait(1);
     }
     plan.step(leave);
     plan
@@ -63,12 +70,19 @@ fn leave_scaling_group(case: &Case, membership: &ScalingMembership, plan: &mut P
         return;
     }
     // A Standby instance is no longer counted in the desired capacity.
-    if let Some(sizes) =
-        membership.sizes.filter(|sizes| state == "InService" && sizes.desired <= sizes.min && sizes.min > 0)
-    {
+    let at_minimum =
+        membership.sizes.filter(|sizes| state == "InService" && sizes.desired <= sizes.min && sizes.min > 0);
+    let replace = at_minimum.is_some() && case.policy.minimum_size == MinimumSize::Replace;
+    if let Some(sizes) = at_minimum.filter(|_| !replace) {
         plan.step(vec![Action::LowerMinimumSize { group: group.clone(), from: sizes.min, to: sizes.desired - 1 }]);
     }
-    leave.push(Action::DetachFromScalingGroup { group: group.clone(), instance: instance.clone() });
+    leave.push(Action::DetachFromScalingGroup {
+        group: group.clone(),
+        instance: instance.clone(),
+        // One that stands by is not counted in the desired capacity: a group that shrank all the same would take
+        // another instance out of service.
+        decrement: !replace && state == "InService",
+    });
 }
 
 /// One action per target group, with every registration in it.
@@ -98,6 +112,7 @@ mod tests {
         DetachFacts {
             scaling: baseline.scaling,
             targets: baseline.targets,
+            targets_unasked: 0,
             classic_load_balancers: baseline.classic_load_balancers,
         }
     }
@@ -123,6 +138,7 @@ mod tests {
                 sizes: Some(ScalingSizes { min, max: 4, desired }),
             })),
             targets: Observed::Known(Vec::new()),
+            targets_unasked: 0,
             classic_load_balancers: Observed::Known(Vec::new()),
         }
     }
@@ -136,21 +152,45 @@ mod tests {
 
     #[test]
     fn the_minimum_is_lowered_first_and_only_where_it_is_in_the_way() {
-        let table: [(&str, i32, i32, &[&str]); 6] = [
+        let table: [(&str, i32, i32, &[&str]); 7] = [
             ("InService", 1, 2, &["detach"]),
             ("InService", 2, 2, &["lower", "detach"]),
             ("InService", 1, 1, &["lower", "detach"]),
             ("InService", 0, 1, &["detach"]),
             ("Standby", 1, 1, &["detach"]),
+            ("Standby", 2, 2, &["detach"]),
             ("Detaching", 1, 2, &[]),
         ];
         for (state, min, desired, expected) in table {
             let plan = plan(&sample::case(), &with_sizes(state, min, desired));
             assert_eq!(kinds(&plan), expected, "{state} {min} {desired}");
+            let shrinks = |a: &Action| matches!(a, Action::DetachFromScalingGroup { decrement: true, .. });
+            assert_eq!(plan.actions().any(shrinks), state == "InService", "{state}");
             if expected.len() == 2 {
                 assert_eq!(plan.steps.len(), 2, "the minimum is lowered before, not beside");
             }
         }
+    }
+
+    #[test]
+    fn by_policy_a_group_at_its_minimum_starts_a_replacement_instead() {
+        let mut case = sample::case();
+        case.policy.minimum_size = MinimumSize::Replace;
+        for (min, desired, shrinks) in [(2, 2, false), (1, 1, false), (1, 2, true), (0, 1, true)] {
+            let plan = plan(&case, &with_sizes("InService", min, desired));
+            let [Action::DetachFromScalingGroup { decrement, .. }] = plan.actions().collect::<Vec<_>>()[..] else {
+                panic!("{plan:?}")
+            };
+            assert_eq!(*decrement, shrinks, "min {min} desired {desired}");
+        }
+    }
+
+    #[test]
+    fn target_groups_that_were_not_asked_are_asked_later() {
+        let facts = DetachFacts { targets_unasked: 2900, ..facts() };
+        let plan = plan(&sample::case(), &facts);
+        assert_eq!((plan.next, plan.actions().count()), (Next::Wait(1), 3));
+        assert!(plan.notes[0].contains("2900"));
     }
 
     #[test]
@@ -187,6 +227,7 @@ mod tests {
                 registration(81, "unhealthy"),
                 registration(82, "draining"),
             ]),
+            targets_unasked: 0,
             classic_load_balancers: Observed::Known(Vec::new()),
         };
         let plan = plan(&sample::case(), &facts);

@@ -6,10 +6,14 @@
 pub mod capture;
 pub mod detach;
 pub mod manifest;
+mod network_acl;
+pub mod prepare;
 pub mod preserve;
 pub mod protect;
 pub mod quarantine;
+pub mod release;
 pub mod report;
+pub mod revoke;
 pub mod triage;
 pub mod verify;
 

@@ -7,10 +7,12 @@ use stasis_model::baseline::{
     Agent, Baseline, Instance, Interface, Observed, Protection, ScalingMembership, ScalingSizes, TargetRegistration,
     Volume,
 };
-use stasis_model::case::{Case, Egress, InstanceRef, Mode, Policy};
+use stasis_model::case::{
+    Case, Credentials, Egress, InstanceRef, MinimumSize, Mode, Policy, RemoteAddresses, TrackedConnections,
+};
 use stasis_model::facts::{
-    BucketFacts, Command, DetachFacts, Endpoints, QuarantineFacts, QuarantineGroup, Rule, Snapshot, StoredObject,
-    VerifyFacts, VpcFacts,
+    Allows, BucketFacts, Command, DetachFacts, Endpoints, Peer, QuarantineFacts, QuarantineGroup, Rule, Snapshot,
+    StoredObject, VerifyFacts, VpcFacts,
 };
 use stasis_model::tags;
 use stasis_model::trigger::{Request, Source};
@@ -30,6 +32,7 @@ pub(crate) fn request() -> Request {
         reason: None,
         mode: Mode::Contain,
         source: Source::Request,
+        remote_addresses: Vec::new(),
     }
 }
 
@@ -48,6 +51,7 @@ pub(crate) fn case() -> Case {
         opened_at: time(),
         execution: Some("execution-1".to_owned()),
         source: Source::Request,
+        remote_addresses: Vec::new(),
         instance: InstanceRef {
             instance_id: "i-0a1b2c3d4e5f67890".parse().expect("id"),
             account: "111122223333".parse().expect("id"),
@@ -57,6 +61,11 @@ pub(crate) fn case() -> Case {
         policy: Policy {
             owner: "SecurityTeam".to_owned(),
             egress: Egress::Endpoints,
+            tracked_connections: TrackedConnections::Cut,
+            remote_addresses: RemoteAddresses::Leave,
+            minimum_size: MinimumSize::LowerMin,
+            credentials: Credentials::Keep,
+            quarantine_profile: "stasis-quarantine".to_owned(),
             capture_document: "Stasis-CaptureVolatile".to_owned(),
             capture_limit_seconds: 600,
         },
@@ -106,6 +115,7 @@ pub(crate) fn case() -> Case {
                 availability_zone: None,
                 health: Some("healthy".to_owned()),
             }]),
+            targets_unasked: 0,
             classic_load_balancers: Observed::Known(vec!["old-web".to_owned()]),
             tags: Observed::Known(BTreeMap::new()),
             agent: Observed::Known(Some(Agent {
@@ -146,12 +156,39 @@ pub(crate) fn quarantine_facts(group: Option<QuarantineGroup>) -> QuarantineFact
             "vpc-0aaaaaaaaaaaaaaa1".parse().expect("id"),
             VpcFacts {
                 group: Observed::Known(group),
+                pass_through: Observed::Known(None),
                 endpoints: Observed::Known(Endpoints {
                     services: BTreeMap::from([("ssm".to_owned(), vec!["sg-0bbbbbbbbbbbbbbb1".parse().expect("id")])]),
                     s3_prefix_list: Some("pl-1".to_owned()),
                 }),
             },
         )]),
+        acls: Observed::Known(Vec::new()),
+    }
+}
+
+/// A VPC with its quarantine group in order and its pass-through group open.
+pub(crate) fn ready(case: &Case, known: &VpcFacts) -> VpcFacts {
+    let wanted = crate::quarantine::wanted_egress(case.policy.egress, &known.endpoints);
+    let everything = ["0.0.0.0/0", "::/0"].map(|range| Allows {
+        protocol: "-1".to_owned(),
+        from_port: -1,
+        to_port: -1,
+        peer: if range == "::/0" { Peer::Cidr6(range.to_owned()) } else { Peer::Cidr4(range.to_owned()) },
+    });
+    VpcFacts {
+        group: Observed::Known(Some(QuarantineGroup {
+            group_id: "sg-0fffffffffffffff1".parse().expect("id"),
+            rules: wanted.into_iter().map(|allows| Rule { egress: true, allows }).collect(),
+        })),
+        pass_through: Observed::Known(Some(QuarantineGroup {
+            group_id: "sg-0fffffffffffffff2".parse().expect("id"),
+            rules: [true, false]
+                .into_iter()
+                .flat_map(|egress| everything.clone().map(|allows| Rule { egress, allows }))
+                .collect(),
+        })),
+        endpoints: known.endpoints.clone(),
     }
 }
 
@@ -168,7 +205,7 @@ pub(crate) fn contained() -> VerifyFacts {
         .collect::<Vec<_>>();
     let group = QuarantineGroup {
         group_id: "sg-0fffffffffffffff1".parse().expect("id"),
-        rules: wanted.into_iter().map(|allows| Rule { rule_id: "sgr-1".to_owned(), egress: true, allows }).collect(),
+        rules: wanted.into_iter().map(|allows| Rule { egress: true, allows }).collect(),
     };
     if let Observed::Known(interfaces) = &mut quarantine.interfaces {
         interfaces.iter_mut().for_each(|i| i.groups = vec![group.group_id.clone()]);
@@ -190,9 +227,19 @@ pub(crate) fn contained() -> VerifyFacts {
         memberships: DetachFacts {
             scaling: Observed::Known(None),
             targets: Observed::Known(Vec::new()),
+            targets_unasked: 0,
             classic_load_balancers: Observed::Known(Vec::new()),
         },
         quarantine,
+        endpoint_groups: Observed::Known(BTreeMap::from([(
+            "sg-0bbbbbbbbbbbbbbb1".parse().expect("id"),
+            vec![Allows {
+                protocol: "tcp".to_owned(),
+                from_port: 443,
+                to_port: 443,
+                peer: Peer::Cidr4("10.0.0.0/16".to_owned()),
+            }],
+        )])),
         command: Observed::Known(Some(Command {
             command_id: "c-1".to_owned(),
             status: "Success".to_owned(),
@@ -213,14 +260,15 @@ pub(crate) fn unreadable() -> VerifyFacts {
     }
     let mut quarantine = quarantine_facts(None);
     quarantine.interfaces = no();
-    quarantine.vpcs.values_mut().for_each(|v| *v = VpcFacts { group: no(), endpoints: no() });
+    quarantine.vpcs.values_mut().for_each(|v| *v = VpcFacts { group: no(), pass_through: no(), endpoints: no() });
     VerifyFacts {
         now: time(),
         instance: no(),
         protection: no(),
         tags: no(),
-        memberships: DetachFacts { scaling: no(), targets: no(), classic_load_balancers: no() },
+        memberships: DetachFacts { scaling: no(), targets: no(), targets_unasked: 0, classic_load_balancers: no() },
         quarantine,
+        endpoint_groups: no(),
         command: no(),
         recorded: no(),
         snapshots: no(),

@@ -74,6 +74,7 @@ pub fn open(request: &Request, opening: Opening) -> Case {
         opened_at: opening.now,
         execution: Some(opening.execution),
         source: request.source.clone(),
+        remote_addresses: request.remote_addresses.clone(),
         instance: opening.instance,
         bucket: opening.bucket,
         policy: opening.policy,

@@ -4,14 +4,16 @@
 use crate::protect;
 use crate::quarantine;
 use chrono::TimeDelta;
+use ipnet::IpNet;
 use stasis_model::baseline::{Instance, Observed};
-use stasis_model::case::Case;
+use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
-use stasis_model::facts::{QuarantineFacts, Snapshot, VerifyFacts};
+use stasis_model::facts::{Allows, Peer, QuarantineFacts, Snapshot, VerifyFacts};
 use stasis_model::ids::GroupId;
 use stasis_model::stage::{Next, Plan};
 use stasis_model::tags;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// How long CloudTrail may take to show a call. AWS: "typically delivers events within an average of about
 /// 5 minutes of an API call. This time is not guaranteed."
@@ -71,6 +73,9 @@ pub fn is_cut_off(checklist: &[Check]) -> Option<bool> {
 pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
     let mut plan = Plan::nothing();
     plan.checks = checklist(case, facts);
+    if case.contains() && case.policy.egress == Egress::Endpoints {
+        plan.notes.extend(closed_endpoints(facts));
+    }
     let trail_pending = matches!(&facts.command, Observed::Known(Some(command)) if command.is_over())
         && facts.recorded == Observed::Known(Some(false))
         && facts.now - case.opened_at < TimeDelta::seconds(TRAIL_SECONDS);
@@ -78,6 +83,58 @@ pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
         plan.next = Next::Wait(TRAIL_WAIT);
     }
     plan
+}
+
+/// Endpoints of Systems Manager whose own security groups keep the quarantined instance out: the quarantine is as
+/// tight as it should be, and whatever is to be read from the instance's memory will not be.
+fn closed_endpoints(facts: &VerifyFacts) -> Vec<String> {
+    let interfaces = facts.quarantine.interfaces.known().map_or(&[][..], Vec::as_slice);
+    let mut notes = Vec::new();
+    for (vpc, known) in &facts.quarantine.vpcs {
+        let (Some(Some(quarantine)), Some(endpoints)) = (known.group.known(), known.endpoints.known()) else {
+            continue;
+        };
+        let addresses: Vec<IpAddr> = interfaces
+            .iter()
+            .filter(|i| &i.vpc_id == vpc)
+            .flat_map(|i| &i.addresses)
+            .filter_map(|address| address.parse().ok())
+            .collect();
+        for (service, groups) in &endpoints.services {
+            let inbound = match &facts.endpoint_groups {
+                Observed::Known(inbound) => inbound,
+                Observed::Unknown(why) => {
+                    return vec![format!(
+                        "whether the endpoints of Systems Manager let the quarantine group in could not be read: {why}"
+                    )];
+                }
+            };
+            let rules = groups.iter().filter_map(|group| inbound.get(group)).flatten();
+            if !rules.into_iter().any(|rule| lets_in(rule, &quarantine.group_id, &addresses)) {
+                let names: Vec<&str> = groups.iter().map(GroupId::as_str).collect();
+                notes.push(format!(
+                    "{vpc}: the endpoint of {service} ({}) does not let quarantine group {} in on 443, so Systems Manager will not reach the instance; add an inbound rule for 443 from that group",
+                    names.join(", "),
+                    quarantine.group_id
+                ));
+            }
+        }
+    }
+    notes
+}
+
+/// Whether an inbound rule of an endpoint lets HTTPS of the quarantined interfaces in.
+fn lets_in(rule: &Allows, quarantine: &GroupId, addresses: &[IpAddr]) -> bool {
+    let protocol = matches!(rule.protocol.as_str(), "tcp" | "6" | "-1");
+    let port = rule.protocol == "-1" || rule.from_port == -1 || (rule.from_port..=rule.to_port).contains(&443);
+    let peer = match &rule.peer {
+        Peer::Group(group) => group == quarantine,
+        Peer::Cidr4(range) | Peer::Cidr6(range) => {
+            range.parse::<IpNet>().is_ok_and(|range| addresses.iter().any(|address| range.contains(address)))
+        }
+        Peer::PrefixList(_) | Peer::Other(_) => false,
+    };
+    protocol && port && peer
 }
 
 /// Every check of the case, in the order of the stages.
@@ -472,6 +529,28 @@ mod tests {
             let mut facts = sample::contained();
             spoil(&mut facts);
             assert_eq!(status_of(&facts, name), CheckStatus::Fail, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_keeps_the_quarantine_group_out_is_named() {
+        let rule = |port, peer| Allows { protocol: "tcp".to_owned(), from_port: port, to_port: port, peer };
+        let quarantine: GroupId = "sg-0fffffffffffffff1".parse().expect("id");
+        let table = [
+            (vec![rule(443, Peer::Cidr4("10.0.0.0/16".to_owned()))], 0),
+            (vec![rule(443, Peer::Cidr4("10.9.0.0/16".to_owned()))], 1),
+            (vec![rule(22, Peer::Cidr4("0.0.0.0/0".to_owned()))], 1),
+            (vec![rule(443, Peer::Group(quarantine))], 0),
+            (vec![rule(443, Peer::Group("sg-0aaaaaaaaaaaaaaa1".parse().expect("id")))], 1),
+            (Vec::new(), 1),
+        ];
+        for (rules, expected) in table {
+            let mut facts = sample::contained();
+            let groups = [("sg-0bbbbbbbbbbbbbbb1".parse().expect("id"), rules.clone())];
+            facts.endpoint_groups = Observed::Known(groups.into());
+            let plan = plan(&sample::case(), &facts);
+            assert_eq!(plan.notes.len(), expected, "{rules:?}: {:?}", plan.notes);
+            assert!(plan.checks.iter().all(Check::passed), "the instance is contained either way");
         }
     }
 

@@ -2,6 +2,7 @@
 //! and the one way in which a stage works: observe, plan, perform, report.
 
 pub mod error;
+pub mod release;
 pub mod report;
 pub mod settings;
 pub mod stage;
@@ -57,11 +58,22 @@ pub async fn serve_report() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
+/// Serves the release.
+///
+/// # Errors
+/// Where the settings are incomplete, or the runtime fails.
+pub async fn serve_release() -> Result<(), lambda_runtime::Error> {
+    let (settings, cloud) = start().await?;
+    let (settings, cloud) = (&settings, &cloud);
+    run(service_fn(async |event: LambdaEvent<Value>| Box::pin(release::answer(cloud, settings, event.payload)).await))
+        .await
+}
+
 /// Everything that is done once per process.
 async fn start() -> Result<(Settings, Cloud), lambda_runtime::Error> {
     telemetry::init();
     let settings = Settings::from_env()?;
-    let config = stasis_cloud::sdk_config().await;
+    let config = stasis_cloud::sdk_config(&settings.function).await;
     let cloud = Cloud::new(&config, &settings.region, &settings.bucket);
     Ok((settings, cloud))
 }

@@ -83,23 +83,16 @@ fn say(conclusion: &mut Conclusion, problem: &str) {
 /// Every report of the case, oldest first. A stage that the call does not mention, because it was made by
 /// hand, is taken from its newest report.
 async fn stage_reports(cloud: &Cloud, case: &mut Case) -> Result<Vec<StageReport>, HandlerError> {
-    let keys = cloud.list(&format!("{}stages/", case.prefix())).await?;
-    let fetched = join_all(keys.iter().map(|o| cloud.fetch(&o.key))).await;
     let mut reports = Vec::new();
-    for (listed, fetched) in keys.iter().zip(fetched) {
-        let Some(fetched) = fetched? else { continue };
-        let report: StageReport = serde_json::from_slice(&fetched.body)
-            .map_err(|error| HandlerError::EvidenceAtRisk(format!("{} cannot be read: {error}", listed.key)))?;
+    for (key, sha256, report) in cloud.stage_reports(&case.case_id).await? {
         let newer = case.stages.get(&report.stage).is_none_or(|known| known.attempt < report.attempt);
         // What the state machine says of a function that failed counts more than an older report of it.
         let failed = case.stages.get(&report.stage).is_some_and(|known| known.status == StageStatus::Failed);
         if newer && !failed {
-            let file = FileRef { key: listed.key.clone(), sha256: fetched.sha256.clone() };
-            case.stages.insert(report.stage, report.outcome(Some(file)));
+            case.stages.insert(report.stage, report.outcome(Some(FileRef { key, sha256 })));
         }
         reports.push(report);
     }
-    reports.sort_by_key(|r| (r.started_at, r.stage, r.attempt));
     Ok(reports)
 }
 

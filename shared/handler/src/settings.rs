@@ -1,7 +1,8 @@
 //! Settings, from the function's environment: the only place that reads it. What is missing stops the
 //! function at its start, with the variable's name; there is no silent fallback.
 
-use stasis_model::case::{Egress, Policy};
+use serde::de::DeserializeOwned;
+use stasis_model::case::Policy;
 use stasis_model::ids::Region;
 use std::str::FromStr;
 
@@ -10,6 +11,8 @@ use std::str::FromStr;
 pub struct Settings {
     /// The region that Stasis runs in.
     pub region: Region,
+    /// The name of the function.
+    pub function: String,
     /// The evidence bucket.
     pub bucket: String,
     /// The settings that new cases are worked under.
@@ -26,10 +29,16 @@ pub struct SettingsError {
 }
 
 const REGION: &str = "AWS_REGION";
+const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 const BUCKET: &str = "STASIS_EVIDENCE_BUCKET";
 const TOPIC: &str = "STASIS_TOPIC_ARN";
 const OWNER: &str = "STASIS_OWNER";
 const EGRESS: &str = "STASIS_EGRESS";
+const TRACKED: &str = "STASIS_TRACKED_CONNECTIONS";
+const REMOTE: &str = "STASIS_REMOTE_ADDRESSES";
+const MINIMUM: &str = "STASIS_MINIMUM_SIZE";
+const CREDENTIALS: &str = "STASIS_CREDENTIALS";
+const PROFILE: &str = "STASIS_QUARANTINE_PROFILE";
 const DOCUMENT: &str = "STASIS_CAPTURE_DOCUMENT";
 const LIMIT: &str = "STASIS_CAPTURE_LIMIT_SECONDS";
 
@@ -45,23 +54,18 @@ impl Settings {
 
     fn read(value: impl Fn(&'static str) -> Option<String>) -> Result<Self, SettingsError> {
         let required = |name| value(name).ok_or(SettingsError { name, problem: "is not set".to_owned() });
-        let egress = match value(EGRESS).as_deref() {
-            None | Some("endpoints") => Egress::Endpoints,
-            Some("https") => Egress::Https,
-            Some("none") => Egress::None,
-            Some(other) => {
-                return Err(SettingsError {
-                    name: EGRESS,
-                    problem: format!("{other:?} is none of endpoints, https, none"),
-                });
-            }
-        };
         Ok(Self {
             region: parsed(REGION, &required(REGION)?)?,
+            function: value(FUNCTION).unwrap_or_else(|| "stasis".to_owned()),
             bucket: required(BUCKET)?,
             policy: Policy {
                 owner: value(OWNER).unwrap_or_else(|| "SecurityTeam".to_owned()),
-                egress,
+                egress: chosen(EGRESS, value(EGRESS))?,
+                tracked_connections: chosen(TRACKED, value(TRACKED))?,
+                remote_addresses: chosen(REMOTE, value(REMOTE))?,
+                minimum_size: chosen(MINIMUM, value(MINIMUM))?,
+                credentials: chosen(CREDENTIALS, value(CREDENTIALS))?,
+                quarantine_profile: value(PROFILE).unwrap_or_else(|| "stasis-quarantine".to_owned()),
                 capture_document: value(DOCUMENT).unwrap_or_else(|| "Stasis-CaptureVolatile".to_owned()),
                 capture_limit_seconds: value(LIMIT).map_or(Ok(600), |text| parsed(LIMIT, &text))?,
             },
@@ -78,6 +82,12 @@ impl Settings {
     }
 }
 
+/// A word of a policy, as the case file writes it; its default where none is set.
+fn chosen<T: DeserializeOwned + Default>(name: &'static str, word: Option<String>) -> Result<T, SettingsError> {
+    let Some(word) = word else { return Ok(T::default()) };
+    serde_json::from_value(word.into()).map_err(|error| SettingsError { name, problem: error.to_string() })
+}
+
 fn parsed<T: FromStr>(name: &'static str, text: &str) -> Result<T, SettingsError>
 where
     T::Err: std::fmt::Display,
@@ -88,6 +98,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stasis_model::case::{Egress, TrackedConnections};
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         Settings::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
@@ -97,10 +108,16 @@ mod tests {
     fn what_is_missing_or_wrong_is_named_and_nothing_is_guessed() {
         let good = [(REGION, "eu-central-1"), (BUCKET, "evidence")];
         assert_eq!(read(&good).expect("settings").policy.egress, Egress::Endpoints);
+        let leave = read(&[good.as_slice(), &[(TRACKED, "leave")]].concat()).expect("settings");
+        assert_eq!(leave.policy.tracked_connections, TrackedConnections::Leave);
         for (variables, name) in [
             (vec![(REGION, "eu-central-1")], BUCKET),
             (vec![(BUCKET, "evidence")], REGION),
             ([good.as_slice(), &[(EGRESS, "open")]].concat(), EGRESS),
+            ([good.as_slice(), &[(TRACKED, "maybe")]].concat(), TRACKED),
+            ([good.as_slice(), &[(REMOTE, "all")]].concat(), REMOTE),
+            ([good.as_slice(), &[(MINIMUM, "raise")]].concat(), MINIMUM),
+            ([good.as_slice(), &[(CREDENTIALS, "burn")]].concat(), CREDENTIALS),
             ([good.as_slice(), &[(LIMIT, "soon")]].concat(), LIMIT),
         ] {
             assert!(read(&variables).expect_err("refused").to_string().contains(name), "{name}");

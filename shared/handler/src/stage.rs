@@ -22,6 +22,7 @@ use stasis_model::stage::{
     ActionRecord, Failure, FileRef, Next, Outcome, Plan, Stage, StageOutcome, StageReport, StageStatus,
 };
 use stasis_model::{SCHEMA, Timestamp, now};
+use std::collections::BTreeMap;
 use std::future::Future;
 use tracing::Instrument as _;
 
@@ -35,12 +36,12 @@ pub trait Work: Send + Sync + 'static {
     /// Reads the facts.
     fn observe(&self, cloud: &Cloud, case: &Case) -> impl Future<Output = Result<Self::Facts, CloudError>> + Send;
 
-    /// What follows from them.
-    fn plan(&self, case: &Case, facts: &Self::Facts, now: Timestamp) -> Plan;
+    /// What follows from them, at the time `now`, after what was `tried` in this call.
+    fn plan(&self, case: &Case, facts: &Self::Facts, now: Timestamp, tried: &[ActionRecord]) -> Plan;
 }
 
-/// How often a stage observes and plans in one call: making and mending a group takes three rounds.
-const ROUNDS: u32 = 5;
+/// How often a stage observes and plans in one call. Release takes the most: six parts, and a last look.
+const ROUNDS: u32 = 8;
 
 /// Answers one call of a stage.
 pub async fn answer<W: Work>(
@@ -65,7 +66,7 @@ pub async fn answer<W: Work>(
 
 /// What is left undone for a passing reason is worth another call, after the wait that only the state machine
 /// can make. The report of this call is kept; the next one follows it.
-fn try_again(outcome: StageOutcome) -> Result<StageOutcome, HandlerError> {
+pub(crate) fn try_again(outcome: StageOutcome) -> Result<StageOutcome, HandlerError> {
     match outcome.failures.iter().find(|failure| failure.retryable) {
         Some(failure) if outcome.status == StageStatus::Incomplete => {
             Err(HandlerError::Unfinished(failure.message.clone()))
@@ -85,6 +86,8 @@ pub(crate) fn case_span(case: &Case, stage: Stage) -> tracing::Span {
 struct CaseName {
     case_id: Option<CaseId>,
     instance_id: Option<InstanceId>,
+    #[serde(default)]
+    stages: BTreeMap<Stage, StageOutcome>,
 }
 
 /// The case of a call: the whole of it, as the state machine sends it, or by `caseId`, or as the one that is
@@ -112,7 +115,14 @@ pub(crate) async fn load_case(cloud: &Cloud, settings: &Settings, input: Value) 
             .into());
         }
     };
-    let key = format!("{}case.json", prefix(&case_id));
+    let mut case = case_of(cloud, &case_id).await?;
+    case.stages.extend(name.stages);
+    Ok(case)
+}
+
+/// The case of this id.
+pub(crate) async fn case_of(cloud: &Cloud, case_id: &CaseId) -> Result<Case, HandlerError> {
+    let key = format!("{}case.json", prefix(case_id));
     let case = cloud
         .fetch_json(&key)
         .await?
@@ -155,11 +165,13 @@ struct Tally {
 }
 
 /// Observes, plans and performs.
-async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result<StageReport, HandlerError> {
+pub(crate) async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result<StageReport, HandlerError> {
     let started_at = now();
     let mut tally = Tally::default();
     let mut plan = Plan::nothing();
     let mut failures = Vec::new();
+    let mut stuck = false;
+    let mut failed_before: Vec<Failure> = Vec::new();
     for _ in 0..ROUNDS {
         let facts = match work.observe(cloud, case).await {
             Ok(facts) => facts,
@@ -170,24 +182,30 @@ async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result<StageRepor
                 break;
             }
         };
-        plan = work.plan(case, &facts, now());
+        let planned_before = std::mem::replace(&mut plan, work.plan(case, &facts, now(), &tally.records)).steps;
         failures = plan.obstacles.clone();
         if case.is_dry_run() {
             tally.records.extend(plan.actions().map(planned));
             break;
         }
         let before = tally.records.len();
+        // What failed for a passing reason is left to the next call: only the state machine can wait.
+        if stuck && plan.steps == planned_before {
+            failures.extend(std::mem::take(&mut failed_before));
+            break;
+        }
         for step in &plan.steps {
             perform_step(cloud, case, W::STAGE, step, &mut tally).await;
         }
         let records = tally.records.get(before..).unwrap_or_default();
         let failed: Vec<Failure> = records.iter().filter_map(|r| r.error.clone()).collect();
         let progress = records.iter().any(|r| r.outcome != Outcome::Failed);
-        failures.extend(failed);
-        // What failed for a passing reason is left to the next call: only the state machine can wait.
-        if plan.next != Next::ObserveAgain || !progress {
+        failures.extend(failed.clone());
+        if plan.next != Next::ObserveAgain {
             break;
         }
+        stuck = !progress;
+        failed_before = failed;
     }
     if plan.next == Next::ObserveAgain && failures.is_empty() && !case.is_dry_run() {
         failures.push(Failure {
@@ -322,6 +340,20 @@ pub(crate) async fn keep_report(cloud: &Cloud, mut report: StageReport) -> Resul
     }
     let error = CloudError::unusable("s3:PutObject", folder.as_str(), "others keep writing reports of this stage");
     Ok(unrecorded(&report, &error))
+}
+
+/// Writes the first report of a stage, or leaves the one that is there.
+pub(crate) async fn keep_first_report(cloud: &Cloud, report: StageReport) -> Result<StageOutcome, HandlerError> {
+    let key = format!("{}stages/{}/1.json", prefix(&report.case_id), report.stage);
+    let body = serde_json::to_vec_pretty(&report).map_err(|error| {
+        HandlerError::Bug(format!("the report of {} cannot be written as JSON: {error}", report.stage))
+    })?;
+    let hash = sha256(&body);
+    match cloud.create(&key, "application/json", body).await {
+        Ok(Created::Yes { .. }) => Ok(report.outcome(Some(FileRef { key, sha256: hash }))),
+        Ok(Created::Exists) => Ok(report.outcome(None)),
+        Err(error) => Ok(unrecorded(&report, &error)),
+    }
 }
 
 /// Numbers and chains a report after the newest that is there.

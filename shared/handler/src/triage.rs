@@ -6,8 +6,8 @@
 
 use crate::HandlerError;
 use crate::settings::Settings;
-use crate::stage::{case_span, keep_report};
-use futures::future::join3;
+use crate::stage::{case_span, keep_first_report};
+use futures::future::{join, join3};
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,8 +67,9 @@ async fn decide(
     };
     let region = triage::region(&request, cloud.home());
     let cloud = cloud.in_region(&region);
-    let (baseline, account) = cloud.baseline(&request.instance).await?;
-    if let Some(reason) = triage::unusable(&request, &baseline.instance, &account) {
+    let look = cloud.first_look(&request.instance).await?;
+    let account = look.owner.clone();
+    if let Some(reason) = triage::unusable(&request, &look.instance, &account) {
         // An instance that is gone is everyday news in a finding, and a mistake in a request.
         return match request.source {
             Source::Finding { .. } => Ok(end(RunStatus::Ignored, reason)),
@@ -77,13 +78,19 @@ async fn decide(
     }
     let instance = InstanceRef { instance_id: request.instance.clone(), account, region };
     let proposed = triage::case_id(&instance, execution, started_at)?;
-    let case_id = if triage::claims(request.mode) {
-        claim(&cloud, &instance, proposed, execution, started_at).await?
-    } else {
-        proposed
+    let claiming = async {
+        if triage::claims(request.mode) {
+            claim(&cloud, &instance, proposed.clone(), execution, started_at).await
+        } else {
+            Ok(proposed.clone())
+        }
     };
+    let (case_id, baseline) = join(claiming, cloud.baseline(&request.instance, look)).await;
+    let case_id = case_id?;
+    // A claim of a moment ago is for a case that nobody has written yet.
+    let is_new = case_id == proposed;
     let opener = Opener { cloud: &cloud, settings, request: &request, execution, input, started_at };
-    opener.open(case_id, instance, baseline).await
+    opener.open(case_id, is_new, instance, baseline).await
 }
 
 fn end(status: RunStatus, reason: String) -> TriageAnswer {
@@ -143,12 +150,13 @@ impl Opener<'_> {
     async fn open(
         &self,
         case_id: CaseId,
+        is_new: bool,
         instance: InstanceRef,
         baseline: Baseline,
     ) -> Result<TriageAnswer, HandlerError> {
         let folder = prefix(&case_id);
         let case_key = format!("{folder}case.json");
-        if let Some(case) = self.cloud.fetch_json::<Case>(&case_key).await? {
+        if !is_new && let Some(case) = self.cloud.fetch_json::<Case>(&case_key).await? {
             return self.joined(case).await;
         }
         let (baseline, finding, ticket) =
@@ -167,16 +175,21 @@ impl Opener<'_> {
             now: self.started_at,
         };
         let mut case = triage::open(self.request, opening);
-        let written = self.cloud.create(&case_key, "application/json", json(&case)?).await?;
-        if written == Created::Exists {
+        let report = self.report(&case, failures, finding);
+        let body = json(&case)?;
+        // Whoever works on the case writes its first report; a second writer finds it there, as it finds the case.
+        let (written, outcome) = join(
+            self.cloud.create(&case_key, "application/json", body),
+            keep_first_report(self.cloud, report).instrument(case_span(&case, Stage::Triage)),
+        )
+        .await;
+        if written? == Created::Exists {
             let there: Option<Case> = self.cloud.fetch_json(&case_key).await?;
             let there =
                 there.ok_or_else(|| HandlerError::EvidenceAtRisk(format!("{case_key} exists and cannot be read")))?;
             return self.joined(there).await;
         }
-        let report = self.report(&case, failures, finding);
-        let outcome = keep_report(self.cloud, report).instrument(case_span(&case, Stage::Triage)).await?;
-        case.stages.insert(Stage::Triage, outcome);
+        case.stages.insert(Stage::Triage, outcome?);
         Ok(TriageAnswer::Open { cases: vec![case] })
     }
 

@@ -1,6 +1,7 @@
 //! The actions: everything that Stasis can change in an account, one AWS write each. There is no action
 //! that stops, reboots or terminates an instance or deletes evidence, so no plan can hold one.
 
+use crate::Timestamp;
 use crate::facts::Allows;
 use crate::ids::{GroupId, InstanceId, InterfaceId, VolumeId, VpcId};
 use crate::tags::Tag;
@@ -73,12 +74,14 @@ pub enum Action {
         /// The minimum after.
         to: i32,
     },
-    /// Takes the instance out of its scaling group, which shrinks by one and starts no replacement.
+    /// Takes the instance out of its scaling group.
     DetachFromScalingGroup {
         /// The scaling group.
         group: String,
         /// The instance.
         instance: InstanceId,
+        /// Whether the group shrinks by one (or else starts a replacement where it lacks one).
+        decrement: bool,
     },
     /// Takes targets out of a target group.
     DeregisterTargets {
@@ -101,15 +104,38 @@ pub enum Action {
         /// Its tags, set in the call itself.
         tags: Vec<Tag>,
     },
+    /// Makes the pass-through group of a VPC, which has no rule except while interfaces pass through it.
+    CreatePassThroughGroup {
+        /// The VPC.
+        vpc: VpcId,
+        /// Its tags, set in the call itself.
+        tags: Vec<Tag>,
+    },
+    /// Opens the pass-through group to everything, so that connections become untracked in it.
+    OpenPassThroughGroup {
+        /// The pass-through group.
+        group: GroupId,
+        /// Whether it is opened outwards (or else inwards).
+        egress: bool,
+        /// What it lets through.
+        allows: Vec<Allows>,
+    },
+    /// Takes the rules of the pass-through group away again.
+    ClosePassThroughGroup {
+        /// The pass-through group.
+        group: GroupId,
+        /// Whether the rules let out (or else in).
+        egress: bool,
+        /// What they let through.
+        allows: Vec<Allows>,
+    },
     /// Takes rules off the quarantine group.
     RevokeRules {
         /// The quarantine group.
         group: GroupId,
         /// Whether the rules let out (or else in).
         egress: bool,
-        /// Ids of the rules.
-        rules: Vec<String>,
-        /// What they let through, for the record.
+        /// What they let through.
         allows: Vec<Allows>,
     },
     /// Adds an egress rule to the quarantine group.
@@ -125,6 +151,9 @@ pub enum Action {
         interface: InterfaceId,
         /// The quarantine group of its VPC.
         group: GroupId,
+        /// The pass-through group that it is put into just before, so that no connection stays tracked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<GroupId>,
         /// The groups it had.
         from: Vec<GroupId>,
     },
@@ -158,6 +187,160 @@ pub enum Action {
         /// Their tags, set in the call itself.
         tags: Vec<Tag>,
     },
+    /// Adds an entry to a network ACL that denies an address, for the whole subnet.
+    DenyAddress {
+        /// The entry.
+        #[serde(flatten)]
+        entry: AclEntry,
+    },
+    /// Puts another instance profile in place of the instance's, in one call.
+    ReplaceInstanceProfile {
+        /// The instance.
+        instance: InstanceId,
+        /// Id of the association.
+        association: String,
+        /// ARN of the profile before.
+        from: String,
+        /// ARN of the profile after.
+        to: String,
+    },
+    /// Denies everything to the sessions of a role that were issued before a time, by an inline policy.
+    RevokeSessions {
+        /// The role.
+        role: String,
+        /// Name of the policy.
+        policy: String,
+        /// Sessions older than this are denied.
+        issued_before: Timestamp,
+    },
+    /// Release: gives an interface the groups that it had.
+    RestoreGroups {
+        /// The interface.
+        interface: InterfaceId,
+        /// The groups.
+        groups: Vec<GroupId>,
+        /// The groups that it has now.
+        from: Vec<GroupId>,
+    },
+    /// Release: takes our entry out of a network ACL.
+    AllowAddress {
+        /// The entry.
+        #[serde(flatten)]
+        entry: AclEntry,
+    },
+    /// Release: takes our inline policy off the role.
+    RestoreSessions {
+        /// The role.
+        role: String,
+        /// Name of the policy.
+        policy: String,
+    },
+    /// Release: registers targets again, with the ports they had.
+    RegisterTargets {
+        /// ARN of the target group.
+        target_group: String,
+        /// The targets.
+        targets: Vec<Target>,
+    },
+    /// Release: registers the instance with a classic load balancer again.
+    RegisterWithClassicLoadBalancer {
+        /// Name of the load balancer.
+        load_balancer: String,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: puts the instance back into its scaling group, which grows by one.
+    AttachToScalingGroup {
+        /// The scaling group.
+        group: String,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: gives the scaling group its minimum back.
+    RestoreMinimumSize {
+        /// The scaling group.
+        group: String,
+        /// The minimum now.
+        from: i32,
+        /// The minimum before.
+        to: i32,
+    },
+    /// Release: puts the instance back into standby, where it was.
+    EnterStandby {
+        /// The scaling group.
+        group: String,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: protects the instance from scale-in, as it was.
+    ProtectFromScaleIn {
+        /// The scaling group.
+        group: String,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: `DisableApiTermination=false`, as it was.
+    DisableTerminationProtection {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: `DisableApiStop=false`, as it was.
+    DisableStopProtection {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: `InstanceInitiatedShutdownBehavior` as it was.
+    RestoreShutdownBehavior {
+        /// The instance.
+        instance: InstanceId,
+        /// `stop` or `terminate`.
+        behavior: String,
+    },
+    /// Release: `DeleteOnTermination=true`, as it was.
+    RestoreDeleteOnTermination {
+        /// The instance.
+        instance: InstanceId,
+        /// Its devices.
+        devices: Vec<Device>,
+    },
+    /// Release: gives tags their former values, where ours had replaced them.
+    RestoreTags {
+        /// The resources.
+        resources: Vec<String>,
+        /// The tags.
+        tags: Vec<Tag>,
+    },
+    /// Release: says on the instance that it is released.
+    MarkReleased {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Release: closes the claim, so that a new finding opens a new case. The claim's version is kept.
+    CloseClaim {
+        /// Key of the claim in the evidence bucket.
+        key: String,
+    },
+}
+
+/// An entry of a network ACL that denies one address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AclEntry {
+    /// The network ACL.
+    pub network_acl: String,
+    /// Its number: the lowest number that matches decides.
+    pub rule_number: i32,
+    /// Whether it is about what goes out (or else in).
+    pub egress: bool,
+    /// The address, as a range of one.
+    pub cidr: String,
+}
+
+impl fmt::Display for AclEntry {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = if self.egress { "to" } else { "from" };
+        write!(out, "everything {way} {} in network ACL {} (entry {})", self.cidr, self.network_acl, self.rule_number)
+    }
 }
 
 impl Action {
@@ -172,13 +355,31 @@ impl Action {
             | Self::DeregisterFromClassicLoadBalancer { instance, .. }
             | Self::SendCommand { instance, .. }
             | Self::KeepCommandOutput { instance, .. }
-            | Self::CreateSnapshots { instance, .. } => instance.to_string(),
-            Self::Tag { resources, .. } => resources.join(", "),
-            Self::LowerMinimumSize { group, .. } => group.clone(),
-            Self::DeregisterTargets { target_group, .. } => target_group.clone(),
-            Self::CreateQuarantineGroup { vpc, .. } => vpc.to_string(),
-            Self::RevokeRules { group, .. } | Self::AllowEgress { group, .. } => group.to_string(),
-            Self::Quarantine { interface, .. } => interface.to_string(),
+            | Self::CreateSnapshots { instance, .. }
+            | Self::ReplaceInstanceProfile { instance, .. }
+            | Self::RegisterWithClassicLoadBalancer { instance, .. }
+            | Self::AttachToScalingGroup { instance, .. }
+            | Self::EnterStandby { instance, .. }
+            | Self::ProtectFromScaleIn { instance, .. }
+            | Self::DisableTerminationProtection { instance }
+            | Self::DisableStopProtection { instance }
+            | Self::RestoreShutdownBehavior { instance, .. }
+            | Self::RestoreDeleteOnTermination { instance, .. }
+            | Self::MarkReleased { instance } => instance.to_string(),
+            Self::Tag { resources, .. } | Self::RestoreTags { resources, .. } => resources.join(", "),
+            Self::LowerMinimumSize { group, .. } | Self::RestoreMinimumSize { group, .. } => group.clone(),
+            Self::DeregisterTargets { target_group, .. } | Self::RegisterTargets { target_group, .. } => {
+                target_group.clone()
+            }
+            Self::CreateQuarantineGroup { vpc, .. } | Self::CreatePassThroughGroup { vpc, .. } => vpc.to_string(),
+            Self::RevokeRules { group, .. }
+            | Self::AllowEgress { group, .. }
+            | Self::OpenPassThroughGroup { group, .. }
+            | Self::ClosePassThroughGroup { group, .. } => group.to_string(),
+            Self::Quarantine { interface, .. } | Self::RestoreGroups { interface, .. } => interface.to_string(),
+            Self::DenyAddress { entry } | Self::AllowAddress { entry } => entry.network_acl.clone(),
+            Self::RevokeSessions { role, .. } | Self::RestoreSessions { role, .. } => role.clone(),
+            Self::CloseClaim { key } => key.clone(),
         }
     }
 
@@ -190,19 +391,44 @@ impl Action {
             Self::EnableTerminationProtection { .. }
             | Self::EnableStopProtection { .. }
             | Self::StopOnShutdown { .. }
-            | Self::KeepVolumes { .. } => &["ec2:ModifyInstanceAttribute"],
-            Self::Tag { .. } => &["ec2:CreateTags"],
-            Self::LowerMinimumSize { .. } => &["autoscaling:UpdateAutoScalingGroup"],
+            | Self::KeepVolumes { .. }
+            | Self::DisableTerminationProtection { .. }
+            | Self::DisableStopProtection { .. }
+            | Self::RestoreShutdownBehavior { .. }
+            | Self::RestoreDeleteOnTermination { .. } => &["ec2:ModifyInstanceAttribute"],
+            Self::Tag { .. } | Self::RestoreTags { .. } | Self::MarkReleased { .. } => &["ec2:CreateTags"],
+            Self::LowerMinimumSize { .. } | Self::RestoreMinimumSize { .. } => &["autoscaling:UpdateAutoScalingGroup"],
+            Self::AttachToScalingGroup { .. } => &["autoscaling:AttachInstances"],
+            Self::EnterStandby { .. } => &["autoscaling:EnterStandby"],
+            Self::ProtectFromScaleIn { .. } => &["autoscaling:SetInstanceProtection"],
+            Self::RegisterTargets { .. } => &["elasticloadbalancing:RegisterTargets"],
+            Self::RegisterWithClassicLoadBalancer { .. } => &["elasticloadbalancing:RegisterInstancesWithLoadBalancer"],
+            Self::DenyAddress { .. } => &["ec2:CreateNetworkAclEntry"],
+            Self::AllowAddress { .. } => &["ec2:DeleteNetworkAclEntry"],
+            // Whoever replaces a profile passes its role on.
+            Self::ReplaceInstanceProfile { .. } => &["ec2:ReplaceIamInstanceProfileAssociation", "iam:PassRole"],
+            Self::RevokeSessions { .. } => &["iam:PutRolePolicy"],
+            Self::RestoreSessions { .. } => &["iam:DeleteRolePolicy"],
+            Self::CloseClaim { .. } => &["s3:DeleteObject"],
             Self::DetachFromScalingGroup { .. } => &["autoscaling:DetachInstances"],
             Self::DeregisterTargets { .. } => &["elasticloadbalancing:DeregisterTargets"],
             Self::DeregisterFromClassicLoadBalancer { .. } => {
                 &["elasticloadbalancing:DeregisterInstancesFromLoadBalancer"]
             }
-            Self::CreateQuarantineGroup { .. } => &["ec2:CreateSecurityGroup", "ec2:CreateTags"],
-            Self::RevokeRules { egress: true, .. } => &["ec2:RevokeSecurityGroupEgress"],
-            Self::RevokeRules { egress: false, .. } => &["ec2:RevokeSecurityGroupIngress"],
-            Self::AllowEgress { .. } => &["ec2:AuthorizeSecurityGroupEgress"],
-            Self::Quarantine { .. } => &["ec2:ModifyNetworkInterfaceAttribute"],
+            Self::CreateQuarantineGroup { .. } | Self::CreatePassThroughGroup { .. } => {
+                &["ec2:CreateSecurityGroup", "ec2:CreateTags"]
+            }
+            Self::RevokeRules { egress: true, .. } | Self::ClosePassThroughGroup { egress: true, .. } => {
+                &["ec2:DescribeSecurityGroupRules", "ec2:RevokeSecurityGroupEgress"]
+            }
+            Self::RevokeRules { egress: false, .. } | Self::ClosePassThroughGroup { egress: false, .. } => {
+                &["ec2:DescribeSecurityGroupRules", "ec2:RevokeSecurityGroupIngress"]
+            }
+            Self::AllowEgress { .. } | Self::OpenPassThroughGroup { egress: true, .. } => {
+                &["ec2:AuthorizeSecurityGroupEgress"]
+            }
+            Self::OpenPassThroughGroup { egress: false, .. } => &["ec2:AuthorizeSecurityGroupIngress"],
+            Self::Quarantine { .. } | Self::RestoreGroups { .. } => &["ec2:ModifyNetworkInterfaceAttribute"],
             Self::SendCommand { .. } => &["ssm:SendCommand"],
             Self::KeepCommandOutput { .. } => &["ssm:GetCommandInvocation", "s3:PutObject"],
             Self::CreateSnapshots { .. } => &["ec2:CreateSnapshots", "ec2:CreateTags"],
@@ -228,21 +454,32 @@ impl fmt::Display for Action {
                     "lower the minimum size of scaling group {group} from {from} to {to}, to allow the detachment"
                 )
             }
-            Self::DetachFromScalingGroup { group, .. } => {
+            Self::DetachFromScalingGroup { group, decrement: true, .. } => {
                 write!(out, "detach from scaling group {group}, which shrinks by one")
             }
+            Self::DetachFromScalingGroup { group, decrement: false, .. } => {
+                write!(out, "detach from scaling group {group}, which keeps its size")
+            }
             Self::DeregisterTargets { target_group, targets } => {
-                let names: Vec<String> = targets
-                    .iter()
-                    .map(|t| t.port.map_or_else(|| t.id.clone(), |port| format!("{}:{port}", t.id)))
-                    .collect();
-                write!(out, "deregister {} from target group {}", names.join(", "), target_group_name(target_group))
+                write!(
+                    out,
+                    "deregister {} from target group {}",
+                    targets_in_words(targets),
+                    target_group_name(target_group)
+                )
             }
             Self::DeregisterFromClassicLoadBalancer { load_balancer, .. } => {
                 write!(out, "deregister from classic load balancer {load_balancer}")
             }
             Self::CreateQuarantineGroup { vpc, .. } => write!(out, "make the quarantine group of {vpc}"),
-            Self::RevokeRules { group, egress, allows, .. } => {
+            Self::CreatePassThroughGroup { vpc, .. } => write!(out, "make the pass-through group of {vpc}"),
+            Self::OpenPassThroughGroup { group, egress, .. } => {
+                write!(out, "open pass-through group {group} {}", if *egress { "outwards" } else { "inwards" })
+            }
+            Self::ClosePassThroughGroup { group, egress, .. } => {
+                write!(out, "close pass-through group {group} {}", if *egress { "outwards" } else { "inwards" })
+            }
+            Self::RevokeRules { group, egress, allows } => {
                 let rules: Vec<String> = allows.iter().map(ToString::to_string).collect();
                 let way = if *egress { "out" } else { "in" };
                 write!(out, "take from quarantine group {group} what it lets {way}: {}", rules.join("; "))
@@ -251,15 +488,85 @@ impl fmt::Display for Action {
                 let rules: Vec<String> = allows.iter().map(ToString::to_string).collect();
                 write!(out, "let quarantine group {group} reach Systems Manager: {}", rules.join("; "))
             }
-            Self::Quarantine { interface, group, from } => {
-                let from: Vec<&str> = from.iter().map(GroupId::as_str).collect();
-                write!(out, "move interface {interface} from {} to quarantine group {group}", from.join(", "))
+            Self::Quarantine { interface, group, via, from } => {
+                write!(out, "move interface {interface} from {} to quarantine group {group}", groups_in_words(from))?;
+                match via {
+                    Some(via) => write!(out, " by way of {via}, so that open connections are cut"),
+                    None => Ok(()),
+                }
             }
             Self::SendCommand { document, .. } => write!(out, "have the agent read volatile data ({document})"),
             Self::KeepCommandOutput { step, .. } => write!(out, "keep what {step} printed"),
             Self::CreateSnapshots { .. } => write!(out, "snapshot every EBS volume at one point in time"),
+            Self::DenyAddress { entry } => write!(out, "deny {entry}, for the whole subnet"),
+            Self::ReplaceInstanceProfile { from, to, .. } => {
+                write!(out, "replace instance profile {} by {}", arn_name(from), arn_name(to))
+            }
+            Self::RevokeSessions { role, issued_before, .. } => {
+                write!(out, "deny everything to sessions of role {role} issued before {}", issued_before.to_rfc3339())
+            }
+            Self::RestoreGroups { interface, groups, from } => write!(
+                out,
+                "give interface {interface} its groups {} back in place of {}",
+                groups_in_words(groups),
+                groups_in_words(from)
+            ),
+            Self::AllowAddress { entry } => write!(out, "no longer deny {entry}"),
+            Self::RestoreSessions { role, policy } => write!(out, "take policy {policy} off role {role}"),
+            Self::RegisterTargets { target_group, targets } => {
+                write!(
+                    out,
+                    "register {} with target group {}",
+                    targets_in_words(targets),
+                    target_group_name(target_group)
+                )
+            }
+            Self::RegisterWithClassicLoadBalancer { load_balancer, .. } => {
+                write!(out, "register with classic load balancer {load_balancer}")
+            }
+            Self::AttachToScalingGroup { group, .. } => {
+                write!(out, "attach to scaling group {group}, which grows by one")
+            }
+            Self::RestoreMinimumSize { group, from, to } => {
+                write!(out, "raise the minimum size of scaling group {group} from {from} back to {to}")
+            }
+            Self::EnterStandby { group, .. } => write!(out, "put back into standby in scaling group {group}"),
+            Self::ProtectFromScaleIn { group, .. } => {
+                write!(out, "protect from scale-in of scaling group {group} again")
+            }
+            Self::DisableTerminationProtection { .. } => write!(out, "turn termination protection off again"),
+            Self::DisableStopProtection { .. } => write!(out, "turn stop protection off again"),
+            Self::RestoreShutdownBehavior { behavior, .. } => {
+                write!(out, "make a shutdown from inside {behavior} again")
+            }
+            Self::RestoreDeleteOnTermination { devices, .. } => {
+                let names: Vec<String> = devices.iter().map(|d| format!("{} ({})", d.volume_id, d.device)).collect();
+                write!(out, "let {} go with the instance again", names.join(", "))
+            }
+            Self::RestoreTags { resources, tags } => {
+                let tags: Vec<String> = tags.iter().map(|t| format!("{}={}", t.key, t.value)).collect();
+                write!(out, "give {} its former tag {} back", resources.join(", "), tags.join(", "))
+            }
+            Self::MarkReleased { .. } => write!(out, "tag the instance as released"),
+            Self::CloseClaim { .. } => write!(out, "close the case: a new finding opens a new one"),
         }
     }
+}
+
+fn targets_in_words(targets: &[Target]) -> String {
+    let names: Vec<String> =
+        targets.iter().map(|t| t.port.map_or_else(|| t.id.clone(), |port| format!("{}:{port}", t.id))).collect();
+    names.join(", ")
+}
+
+fn groups_in_words(groups: &[GroupId]) -> String {
+    let names: Vec<&str> = groups.iter().map(GroupId::as_str).collect();
+    names.join(", ")
+}
+
+/// The name at the end of an ARN; the ARN itself where it is of another form.
+pub fn arn_name(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// The name in the ARN of a target group; the ARN itself where it is of another form.

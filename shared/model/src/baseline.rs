@@ -240,6 +240,9 @@ pub struct Baseline {
     pub scaling: Observed<Option<ScalingMembership>>,
     /// Its registrations in target groups.
     pub targets: Observed<Vec<TargetRegistration>>,
+    /// Target groups that were not asked within the time that containment may wait for.
+    #[serde(default)]
+    pub targets_unasked: usize,
     /// The classic load balancers it is behind.
     pub classic_load_balancers: Observed<Vec<String>>,
     /// The tags of instance, volumes and interfaces, by resource id: ours may replace one of the same key.

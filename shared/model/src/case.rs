@@ -9,6 +9,7 @@ use crate::trigger::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Where an instance is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,52 @@ impl fmt::Display for Egress {
     }
 }
 
+/// What is done about connections that are open when the groups are swapped: a security group lets tracked
+/// ones go on until they time out
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrackedConnections {
+    /// Each interface passes through a group open to everything, in which connections are not tracked.
+    #[default]
+    Cut,
+    /// They are left to time out.
+    Leave,
+}
+
+/// What is done about the remote addresses that a finding names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RemoteAddresses {
+    /// Nothing of their own: the quarantine is for every address.
+    #[default]
+    Leave,
+    /// The network ACLs of the instance's subnets deny them, for every instance there.
+    Deny,
+}
+
+/// How a scaling group lets go of an instance that it needs for its minimum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MinimumSize {
+    /// The minimum is lowered by what is missing.
+    #[default]
+    LowerMin,
+    /// The group starts a replacement.
+    Replace,
+}
+
+/// What becomes of the power of the instance's role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credentials {
+    /// It stays.
+    #[default]
+    Keep,
+    /// The instance gets a profile for Systems Manager alone, and sessions issued before are denied.
+    Revoke,
+}
+
 /// The settings that a case is worked under; fixed when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +113,21 @@ pub struct Policy {
     pub owner: String,
     /// What the quarantine group lets out.
     pub egress: Egress,
+    /// What is done about connections that are open.
+    #[serde(default)]
+    pub tracked_connections: TrackedConnections,
+    /// What is done about the addresses that the finding names.
+    #[serde(default)]
+    pub remote_addresses: RemoteAddresses,
+    /// How a scaling group at its minimum lets go.
+    #[serde(default)]
+    pub minimum_size: MinimumSize,
+    /// What becomes of the power of the instance's role.
+    #[serde(default)]
+    pub credentials: Credentials,
+    /// Name of the instance profile that can only talk to Systems Manager.
+    #[serde(default)]
+    pub quarantine_profile: String,
     /// The SSM document that reads volatile data.
     pub capture_document: String,
     /// How long the agent may take, in seconds.
@@ -94,6 +156,9 @@ pub struct Case {
     pub execution: Option<String>,
     /// What started it.
     pub source: Source,
+    /// The remote addresses that the finding names as the other side of a connection. Foreign: checked before use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote_addresses: Vec<IpAddr>,
     /// The instance.
     pub instance: InstanceRef,
     /// The evidence bucket.

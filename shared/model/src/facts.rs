@@ -2,12 +2,14 @@
 //! reads is its `observe`; what follows from them is its `plan`.
 
 use crate::Timestamp;
+use crate::action::Action;
 use crate::baseline::{
-    Agent, Instance, Interface, Observed, Protection, ScalingMembership, TagsByResource, TargetRegistration,
+    Agent, Instance, Interface, Observed, Protection, ScalingMembership, ScalingSizes, TagsByResource,
+    TargetRegistration,
 };
-use crate::ids::{GroupId, SnapshotId, VolumeId, VpcId};
+use crate::ids::{CaseId, GroupId, InstanceId, SnapshotId, VolumeId, VpcId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What protect reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct DetachFacts {
     pub scaling: Observed<Option<ScalingMembership>>,
     /// The target groups.
     pub targets: Observed<Vec<TargetRegistration>>,
+    /// Target groups that were not asked, because it would have kept the network open for too long.
+    pub targets_unasked: usize,
     /// The classic load balancers.
     pub classic_load_balancers: Observed<Vec<String>>,
 }
@@ -38,6 +42,32 @@ pub struct QuarantineFacts {
     pub interfaces: Observed<Vec<Interface>>,
     /// By VPC: its quarantine group, and where Systems Manager is reached.
     pub vpcs: BTreeMap<VpcId, VpcFacts>,
+    /// The network ACLs of its subnets; read only where the policy changes them.
+    pub acls: Observed<Vec<NetworkAcl>>,
+}
+
+/// The network ACL of a subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkAcl {
+    /// The network ACL.
+    pub id: String,
+    /// Its entries, both directions.
+    pub entries: Vec<NetworkAclEntry>,
+}
+
+/// An entry of a network ACL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkAclEntry {
+    /// Its number.
+    pub rule_number: i32,
+    /// Whether it is about what goes out (or else in).
+    pub egress: bool,
+    /// Whether it denies.
+    pub deny: bool,
+    /// `-1` for all.
+    pub protocol: String,
+    /// The range it is about.
+    pub cidr: String,
 }
 
 /// What is known of one VPC.
@@ -45,11 +75,13 @@ pub struct QuarantineFacts {
 pub struct VpcFacts {
     /// Its quarantine group, where one exists.
     pub group: Observed<Option<QuarantineGroup>>,
+    /// Its pass-through group, where one exists.
+    pub pass_through: Observed<Option<QuarantineGroup>>,
     /// Its endpoints.
     pub endpoints: Observed<Endpoints>,
 }
 
-/// The quarantine group of a VPC as it is.
+/// The quarantine group of a VPC, or its pass-through group, as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantineGroup {
     /// The group.
@@ -61,8 +93,6 @@ pub struct QuarantineGroup {
 /// A security group rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// AWS' id of the rule, `sgr-…`.
-    pub rule_id: String,
     /// Whether it lets out (or else in).
     pub egress: bool,
     /// What it lets through.
@@ -201,6 +231,73 @@ pub struct Snapshot {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What revoke reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeFacts {
+    /// What gives the instance its role; none where it has none.
+    pub association: Observed<Option<ProfileAssociation>>,
+    /// Name of the role in the profile that the instance had before; none where the profile holds none.
+    pub role: Observed<Option<String>>,
+    /// The other instances of this region that have the role.
+    pub shared_with: Observed<Vec<InstanceId>>,
+    /// ARN of the quarantine profile; none where it is not deployed.
+    pub quarantine_profile: Observed<Option<String>>,
+    /// Whether our policy is on the role.
+    pub revoked: Observed<bool>,
+}
+
+/// The association of an instance profile with an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileAssociation {
+    /// Its id.
+    pub id: String,
+    /// ARN of the instance profile.
+    pub profile: String,
+}
+
+/// What release reads: everything that may have to be put back, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// When it was read.
+    pub now: Timestamp,
+    /// What was done in the case, oldest first; failed attempts included.
+    pub done: Vec<Action>,
+    /// Since when release waits without a break, where it does.
+    pub waiting_since: Option<Timestamp>,
+    /// The instance.
+    pub instance: Instance,
+    /// Its protection.
+    pub protection: Observed<Protection>,
+    /// The tags of instance, volumes and interfaces.
+    pub tags: Observed<TagsByResource>,
+    /// The interfaces.
+    pub interfaces: Observed<Vec<Interface>>,
+    /// The quarantine and pass-through groups of its VPCs.
+    pub our_groups: Observed<BTreeSet<GroupId>>,
+    /// Of the groups that it had before, those that still exist.
+    pub former_groups: Observed<BTreeSet<GroupId>>,
+    /// The scaling group it is in.
+    pub scaling: Observed<Option<ScalingMembership>>,
+    /// The sizes of the scaling group that it was in; none where the group is gone.
+    pub scaling_group: Observed<Option<ScalingSizes>>,
+    /// Its registrations in the target groups that it was taken out of.
+    pub targets: Observed<Vec<TargetRegistration>>,
+    /// Of those target groups, the ones that are gone.
+    pub gone_target_groups: BTreeSet<String>,
+    /// Of the classic load balancers that it was taken out of, those that still exist, and whether it is in them.
+    pub classic_load_balancers: Observed<BTreeMap<String, bool>>,
+    /// Its instance profile.
+    pub association: Observed<Option<ProfileAssociation>>,
+    /// Of our policies, those that are still on their role: role and policy.
+    pub revocations: Observed<BTreeSet<(String, String)>>,
+    /// The network ACLs in which we denied addresses.
+    pub acls: Observed<Vec<NetworkAcl>>,
+    /// The snapshots of the case.
+    pub snapshots: Observed<Vec<Snapshot>>,
+    /// The case that is open for the instance.
+    pub claim: Observed<Option<CaseId>>,
+}
+
 /// How the evidence bucket keeps what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketFacts {
@@ -234,6 +331,8 @@ pub struct VerifyFacts {
     pub memberships: DetachFacts,
     /// Interfaces and quarantine groups.
     pub quarantine: QuarantineFacts,
+    /// Of the endpoints' security groups: what each lets in.
+    pub endpoint_groups: Observed<BTreeMap<GroupId, Vec<Allows>>>,
     /// Our command.
     pub command: Observed<Option<Command>>,
     /// Whether CloudTrail holds the SendCommand of our command; none where there is no command.

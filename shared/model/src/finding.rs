@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::net::IpAddr;
 
 /// What is used of a finding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,9 +73,36 @@ pub struct Service {
     /// Where a sample finding says that it is one.
     #[serde(default)]
     pub additional_info: Option<Value>,
+    /// What was seen.
+    #[serde(default)]
+    pub action: Option<Value>,
+}
+
+/// How many remote addresses of a finding are taken.
+const ADDRESSES_MOST: usize = 16;
+
+/// The address of a `remoteIpDetails`, where it holds one.
+fn remote_address(holder: &Value) -> Option<IpAddr> {
+    let details = holder.get("remoteIpDetails")?;
+    ["ipAddressV4", "ipAddressV6"].iter().find_map(|key| details.get(key)?.as_str()?.parse().ok())
 }
 
 impl Finding {
+    /// The addresses at the other side of the connections that the finding is about. What called an AWS API is
+    /// not among them: it is no connection of the instance.
+    pub fn remote_addresses(&self) -> Vec<IpAddr> {
+        let Some(action) = self.service.as_ref().and_then(|service| service.action.as_ref()) else {
+            return Vec::new();
+        };
+        let connection = action.get("networkConnectionAction").into_iter();
+        let probes = action.get("portProbeAction").and_then(|probe| probe.get("portProbeDetails")?.as_array());
+        let mut addresses: Vec<IpAddr> =
+            connection.chain(probes.into_iter().flatten()).filter_map(remote_address).take(ADDRESSES_MOST).collect();
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    }
+
     /// Reads a finding of either case of letters.
     ///
     /// # Errors

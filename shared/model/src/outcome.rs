@@ -1,4 +1,4 @@
-//! The answer of `stasis-contain`: the contract with people, tests and other tools.
+//! The answer of `stasis-contain` and `stasis-release`: the contract with people, tests and other tools.
 
 use crate::check::Check;
 use crate::ids::{CaseId, InstanceId, Ticket};
@@ -23,6 +23,8 @@ pub enum RunStatus {
     Duplicate,
     /// An approver said no.
     Rejected,
+    /// What was changed is put back, and AWS confirms it.
+    Released,
 }
 
 impl fmt::Display for RunStatus {
@@ -34,6 +36,7 @@ impl fmt::Display for RunStatus {
             Self::Ignored => "IGNORED",
             Self::Duplicate => "DUPLICATE",
             Self::Rejected => "REJECTED",
+            Self::Released => "RELEASED",
         })
     }
 }

@@ -19,29 +19,38 @@ pub enum Stage {
     Protect,
     /// Takes it out of scaling group and load balancers.
     Detach,
+    /// Makes the quarantine groups ready, while protect and detach are still at work.
+    Prepare,
     /// Cuts it from the network.
     Quarantine,
     /// Reads volatile data.
     Capture,
     /// Snapshots the disks.
     Preserve,
+    /// Takes the power of the instance's role away.
+    Revoke,
     /// Reads everything back.
     Verify,
     /// Writes the report.
     Report,
+    /// Puts everything back that was changed.
+    Release,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Triage,
         Self::Protect,
         Self::Detach,
+        Self::Prepare,
         Self::Quarantine,
         Self::Capture,
         Self::Preserve,
+        Self::Revoke,
         Self::Verify,
         Self::Report,
+        Self::Release,
     ];
 
     /// Its name: of the function, of the folder, in every record.
@@ -50,11 +59,14 @@ impl Stage {
             Self::Triage => "triage",
             Self::Protect => "protect",
             Self::Detach => "detach",
+            Self::Prepare => "prepare",
             Self::Quarantine => "quarantine",
             Self::Capture => "capture",
             Self::Preserve => "preserve",
+            Self::Revoke => "revoke",
             Self::Verify => "verify",
             Self::Report => "report",
+            Self::Release => "release",
         }
     }
 }

@@ -17,6 +17,10 @@ pub const STATUS: &str = "stasis:status";
 pub const QUARANTINE: &str = "stasis:role";
 /// Value of [`QUARANTINE`].
 pub const QUARANTINE_VALUE: &str = "quarantine";
+/// Value of [`QUARANTINE`] on the pass-through group of a VPC.
+pub const PASS_THROUGH_VALUE: &str = "pass-through";
+/// Value of [`STATUS`] once a case is released.
+pub const RELEASED: &str = "released";
 
 /// One tag.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use crate::ids::{AccountId, InstanceId, Region, Ticket, quoted};
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::net::IpAddr;
 
 /// What started a case, for the record. Titles are foreign text: escape them wherever they go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,13 +46,15 @@ pub struct Request {
     pub mode: Mode,
     /// What started it.
     pub source: Source,
+    /// The remote addresses that it names.
+    pub remote_addresses: Vec<IpAddr>,
 }
 
 /// What an input means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
     /// Act on this instance.
-    Act(Request),
+    Act(Box<Request>),
     /// Not ours to act on, because of this.
     Ignore(String),
 }
@@ -140,7 +143,8 @@ fn from_finding(value: &Value) -> Result<Trigger, InputError> {
         .map_err(|e: InputError| e.under("accountId"))?;
     let region =
         given(finding.region.as_deref()).map(str::parse).transpose().map_err(|e: InputError| e.under("region"))?;
-    Ok(Trigger::Act(Request {
+    Ok(Trigger::Act(Box::new(Request {
+        remote_addresses: finding.remote_addresses(),
         instance,
         account,
         region,
@@ -153,7 +157,7 @@ fn from_finding(value: &Value) -> Result<Trigger, InputError> {
             severity: finding.severity,
             title: finding.title,
         },
-    }))
+    })))
 }
 
 /// A text that says something.
@@ -207,7 +211,7 @@ fn from_manual(fields: &Map<String, Value>) -> Result<Trigger, InputError> {
     {
         return Err(InputError::invalid("reason", format!("must be one line of at most {REASON_MOST} characters")));
     }
-    Ok(Trigger::Act(Request {
+    Ok(Trigger::Act(Box::new(Request {
         instance,
         account: text("account")?.map(str::parse).transpose()?,
         region: text("region")?.map(str::parse).transpose()?,
@@ -215,5 +219,6 @@ fn from_manual(fields: &Map<String, Value>) -> Result<Trigger, InputError> {
         reason: reason.map(str::to_owned),
         mode,
         source: Source::Request,
-    }))
+        remote_addresses: Vec::new(),
+    })))
 }

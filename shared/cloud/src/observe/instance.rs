@@ -53,6 +53,18 @@ impl Cloud {
         Ok((instance, owner))
     }
 
+    /// Whether the instance is still there.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    pub async fn exists(&self, id: &InstanceId) -> Result<bool, CloudError> {
+        match self.instance(id).await {
+            Ok((instance, _)) => Ok(!["terminated", "shutting-down"].contains(&instance.state.as_str())),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Its protection: three attributes, which DescribeInstances does not show.
     pub(crate) async fn protection(&self, id: &InstanceId) -> Result<Protection, CloudError> {
         let attribute = async |name: InstanceAttributeName| {

@@ -2,61 +2,97 @@
 //! the last page.
 
 mod agent;
+mod baseline;
+mod credentials;
 mod evidence;
 mod instance;
 mod memberships;
 mod network;
+mod release;
 
 use crate::{Cloud, CloudError};
+pub use baseline::FirstLook;
+use chrono::TimeDelta;
 use futures::future::{join, join3, join5};
-pub(crate) use network::group_name;
-use stasis_model::baseline::{Agent, Baseline, Instance, Observed};
-use stasis_model::case::Case;
-use stasis_model::facts::{CaptureFacts, PreserveFacts, ProtectFacts, QuarantineFacts, VerifyFacts};
-use stasis_model::ids::{AccountId, InstanceId};
-use stasis_model::{SCHEMA, now};
+pub(crate) use network::{group_name, rule_allows};
+pub use release::Former;
+use stasis_model::baseline::{Agent, Instance, Interface, Observed};
+use stasis_model::case::{Case, RemoteAddresses};
+use stasis_model::facts::{
+    CaptureFacts, DetachFacts, NetworkAcl, PreserveFacts, ProtectFacts, QuarantineFacts, VerifyFacts,
+};
+use stasis_model::ids::{GroupId, VpcId};
+use stasis_model::now;
+use stasis_model::stage::Stage;
+use std::collections::BTreeSet;
+
+/// For how long what triage found is taken to be so still, in seconds.
+const FRESH_SECONDS: i64 = 60;
+
+/// Whether triage of this very run has just read everything and nothing was changed since: reading it again would
+/// only keep the instance unprotected for longer. Setting a protection that is on already does no harm.
+fn is_first_look_fresh(case: &Case) -> bool {
+    let triaged = case.stages.get(&Stage::Triage).and_then(|outcome| outcome.finished_at);
+    triaged.is_some_and(|at| now() - at < TimeDelta::seconds(FRESH_SECONDS))
+        && now() - case.baseline.observed_at < TimeDelta::seconds(FRESH_SECONDS)
+        && !case.stages.contains_key(&Stage::Protect)
+}
 
 impl Cloud {
-    /// Everything about an instance from before it is touched, and the account that owns it. Only the
-    /// instance itself must be readable; whatever else is not is recorded as unknown.
-    ///
-    /// # Errors
-    /// Where the instance cannot be described, or there is none.
-    pub async fn baseline(&self, id: &InstanceId) -> Result<(Baseline, AccountId), CloudError> {
-        let observed_at = now();
-        let (described, protection, agent) = join3(self.instance(id), self.protection(id), self.agent(id)).await;
-        let (instance, owner) = described?;
-        let (memberships, tags) = join(self.memberships(id, &instance), self.tags(&instance.resources(id))).await;
-        let baseline = Baseline {
-            schema: SCHEMA,
-            observed_at,
-            instance,
-            protection: protection.into(),
-            scaling: memberships.scaling,
-            targets: memberships.targets,
-            classic_load_balancers: memberships.classic_load_balancers,
-            tags: tags.into(),
-            agent: agent.into(),
-        };
-        Ok((baseline, owner))
-    }
-
     /// What protect reads. Where the instance cannot be described again, the baseline stands in for it:
     /// protecting what was there a moment ago is better than protecting nothing.
     pub async fn protect_facts(&self, case: &Case) -> ProtectFacts {
         let id = &case.instance.instance_id;
+        let baseline = &case.baseline;
+        if is_first_look_fresh(case) {
+            return ProtectFacts {
+                instance: baseline.instance.clone(),
+                protection: baseline.protection.clone(),
+                tags: baseline.tags.clone(),
+            };
+        }
         let (described, protection, tags) =
             join3(self.instance(id), self.protection(id), self.tags(&case.baseline.instance.resources(id))).await;
         let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
         ProtectFacts { instance, protection: protection.into(), tags: tags.into() }
     }
 
-    /// What quarantine reads.
+    /// What detach reads. Memberships that triage found a moment ago are asked again and no others: the search
+    /// through an account's target groups takes time that the network stays open. Once it is cut, all are searched.
+    pub async fn detach_facts(&self, case: &Case) -> DetachFacts {
+        let id = &case.instance.instance_id;
+        let baseline = &case.baseline;
+        let cut_off = case.stages.contains_key(&Stage::Quarantine);
+        let fresh = now() - baseline.observed_at < TimeDelta::seconds(FRESH_SECONDS);
+        match (&baseline.scaling, &baseline.targets, &baseline.classic_load_balancers) {
+            (Observed::Known(scaling), Observed::Known(targets), Observed::Known(classic)) if fresh && !cut_off => {
+                let known = self.known_memberships(id, scaling.as_ref(), targets, classic).await;
+                DetachFacts { targets_unasked: baseline.targets_unasked, ..known }
+            }
+            _ => self.memberships(id, &baseline.instance, !cut_off).await,
+        }
+    }
+
+    /// What prepare and quarantine read, all at the same time: the VPCs are known from the baseline.
     pub async fn quarantine_facts(&self, case: &Case) -> QuarantineFacts {
-        let interfaces: Observed<_> = self.interfaces(&case.instance.instance_id).await.into();
-        let known = interfaces.known().unwrap_or(&case.baseline.instance.interfaces);
-        let vpcs = self.vpcs(known).await;
-        QuarantineFacts { interfaces, vpcs }
+        let before = &case.baseline.instance.interfaces;
+        let vpcs: BTreeSet<VpcId> = before.iter().map(|i| i.vpc_id.clone()).collect();
+        let (interfaces, known, acls) =
+            join3(self.interfaces(&case.instance.instance_id), self.vpcs(&vpcs), self.acls_to_change(case)).await;
+        let interfaces: Observed<Vec<Interface>> = interfaces.into();
+        let mut vpcs = known;
+        // An interface attached since may be in another VPC.
+        let now = interfaces.known().into_iter().flatten().map(|i| &i.vpc_id);
+        let others: BTreeSet<VpcId> = now.filter(|vpc| !vpcs.contains_key(*vpc)).cloned().collect();
+        vpcs.extend(self.vpcs(&others).await);
+        QuarantineFacts { interfaces, vpcs, acls: acls.into() }
+    }
+
+    async fn acls_to_change(&self, case: &Case) -> Result<Vec<NetworkAcl>, CloudError> {
+        if case.policy.remote_addresses == RemoteAddresses::Leave || case.remote_addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.acls_of_subnets(&case.baseline.instance.interfaces.iter().map(|i| i.subnet_id.clone()).collect()).await
     }
 
     /// What capture reads.
@@ -91,12 +127,19 @@ impl Cloud {
         let resources = known.resources(id);
         let ((protection, tags), memberships, quarantine, (command, volatile), (snapshots, bucket)) = join5(
             join(self.protection(id), self.tags(&resources)),
-            self.memberships(id, known),
+            self.memberships(id, known, false),
             self.quarantine_facts(case),
             join(self.command(case, comment), self.volatile(case)),
             join(self.snapshots(case), self.bucket_facts()),
         )
         .await;
+        let endpoint_groups: BTreeSet<GroupId> = quarantine
+            .vpcs
+            .values()
+            .filter_map(|vpc| vpc.endpoints.known())
+            .flat_map(|endpoints| endpoints.services.values().flatten().cloned())
+            .collect();
+        let endpoint_groups = self.inbound(&endpoint_groups).await.into();
         let recorded = match &command {
             Ok(Some(command)) => self.is_in_cloudtrail(case, &command.command_id).await.map(Some).into(),
             Ok(None) => Observed::Known(None),
@@ -109,6 +152,7 @@ impl Cloud {
             tags: tags.into(),
             memberships,
             quarantine,
+            endpoint_groups,
             command: command.into(),
             recorded,
             snapshots: snapshots.into(),

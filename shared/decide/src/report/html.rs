@@ -6,7 +6,7 @@ use crate::verify;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stasis_model::Timestamp;
 use stasis_model::baseline::{Baseline, Observed};
-use stasis_model::case::Case;
+use stasis_model::case::{Case, Credentials, TrackedConnections};
 use stasis_model::check::Check;
 use stasis_model::ids::GroupId;
 use stasis_model::outcome::RunStatus;
@@ -63,6 +63,8 @@ fn headline(material: &Material<'_>, conclusion: &Conclusion) -> Markup {
     let (class, words) = match conclusion.status {
         RunStatus::Contained => ("good", "Contained"),
         RunStatus::DryRun => ("plain", "Dry run: nothing was changed"),
+        RunStatus::Released => ("plain", "Released"),
+        _ if material.is_release() => ("bad", "Release is not complete"),
         _ => match conclusion.cut_off {
             Some(true) => ("bad", "Partial: cut off, but something is missing"),
             Some(false) if !case.contains() => ("bad", "Preserved, still on the network, as asked"),
@@ -186,7 +188,7 @@ fn before_and_after(case: &Case, reports: &[StageReport]) -> Markup {
         let done: Vec<String> = reports
             .iter()
             .flat_map(|r| &r.actions)
-            .filter(|a| kinds.contains(&kind(a)))
+            .filter(|a| kinds.contains(&kind(a)) || interface_of(a).is_some_and(|id| kinds.contains(&id)))
             .map(|a| format!("{}: {}", a.words, outcome(a.outcome)))
             .collect();
         (!done.is_empty()).then(|| done.join("; "))
@@ -208,15 +210,31 @@ fn before_and_after(case: &Case, reports: &[StageReport]) -> Markup {
 fn kind(record: &stasis_model::stage::ActionRecord) -> &'static str {
     use stasis_model::action::Action;
     match record.action {
-        Action::EnableTerminationProtection { .. } => "termination",
-        Action::EnableStopProtection { .. } => "stop",
-        Action::StopOnShutdown { .. } => "shutdown",
-        Action::KeepVolumes { .. } => "volumes",
-        Action::LowerMinimumSize { .. } | Action::DetachFromScalingGroup { .. } => "scaling",
-        Action::DeregisterTargets { .. } => "targets",
-        Action::DeregisterFromClassicLoadBalancer { .. } => "classic",
-        Action::Quarantine { .. } => "groups",
+        Action::EnableTerminationProtection { .. } | Action::DisableTerminationProtection { .. } => "termination",
+        Action::EnableStopProtection { .. } | Action::DisableStopProtection { .. } => "stop",
+        Action::StopOnShutdown { .. } | Action::RestoreShutdownBehavior { .. } => "shutdown",
+        Action::KeepVolumes { .. } | Action::RestoreDeleteOnTermination { .. } => "volumes",
+        Action::LowerMinimumSize { .. }
+        | Action::DetachFromScalingGroup { .. }
+        | Action::AttachToScalingGroup { .. }
+        | Action::RestoreMinimumSize { .. }
+        | Action::EnterStandby { .. }
+        | Action::ProtectFromScaleIn { .. } => "scaling",
+        Action::DeregisterTargets { .. } | Action::RegisterTargets { .. } => "targets",
+        Action::DeregisterFromClassicLoadBalancer { .. } | Action::RegisterWithClassicLoadBalancer { .. } => "classic",
+        Action::ReplaceInstanceProfile { .. } | Action::RevokeSessions { .. } | Action::RestoreSessions { .. } => {
+            "profile"
+        }
         _ => "other",
+    }
+}
+
+/// The interface whose groups an action changed.
+fn interface_of(record: &stasis_model::stage::ActionRecord) -> Option<&str> {
+    use stasis_model::action::Action;
+    match &record.action {
+        Action::Quarantine { interface, .. } | Action::RestoreGroups { interface, .. } => Some(interface.as_str()),
+        _ => None,
     }
 }
 
@@ -227,9 +245,11 @@ fn known<T>(fact: &Observed<T>, words: impl FnOnce(&T) -> String) -> String {
     }
 }
 
-fn settings(baseline: &Baseline) -> Vec<(String, String, Vec<&'static str>)> {
+fn settings(baseline: &Baseline) -> Vec<(String, String, Vec<&str>)> {
     let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
-    let row = |name: &str, before: String, kind: &'static str| (name.to_owned(), before, vec![kind]);
+    fn row<'a>(name: &str, before: String, kind: &'a str) -> (String, String, Vec<&'a str>) {
+        (name.to_owned(), before, vec![kind])
+    }
     let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
     let mut rows = vec![
         row("Termination protection", known(&baseline.protection, |p| on(p.termination)), "termination"),
@@ -287,8 +307,25 @@ fn settings(baseline: &Baseline) -> Vec<(String, String, Vec<&'static str>)> {
     ];
     rows.extend(baseline.instance.interfaces.iter().map(|i| {
         let groups: Vec<&str> = i.groups.iter().map(GroupId::as_str).collect();
-        row(&format!("Groups of {}", i.interface_id), groups.join(", "), "groups")
+        row(&format!("Groups of {}", i.interface_id), groups.join(", "), i.interface_id.as_str())
     }));
+    let addresses = |i: &stasis_model::baseline::Interface| {
+        let public = i.public_address.as_ref().map(|a| format!(", public {a}")).unwrap_or_default();
+        let check = match i.source_dest_check {
+            Some(false) => ", source/destination check off",
+            _ => "",
+        };
+        format!("{}{public}{check}", i.addresses.join(", "))
+    };
+    rows.extend(
+        baseline
+            .instance
+            .interfaces
+            .iter()
+            .map(|i| row(&format!("Addresses of {}", i.interface_id), addresses(i), "addresses")),
+    );
+    let profile = baseline.instance.instance_profile.clone().unwrap_or_else(|| "none".to_owned());
+    rows.push(row("Instance profile", profile, "profile"));
     rows
 }
 
@@ -351,6 +388,9 @@ fn evidence(material: &Material<'_>) -> Markup {
 
 fn risks(material: &Material<'_>) -> Markup {
     let case = material.case;
+    if material.is_release() {
+        return html! {};
+    }
     let failing: Vec<&Check> =
         material.checklist().iter().filter(|c| !c.passed() && verify::is_containment(c)).collect();
     html! {
@@ -359,11 +399,16 @@ fn risks(material: &Material<'_>) -> Markup {
             ul {
                 @for check in failing { li { strong { (check.name) ": " } (check.observed) } }
                 @if case.contains() && !case.is_dry_run() {
-                    li { "Connections that were open when the group was swapped may go on until they time out: security groups do not cut tracked connections." }
+                    @match case.policy.tracked_connections {
+                        TrackedConnections::Cut => li { "Connections through a network load balancer, NAT gateway or transit gateway, and ICMP, are always tracked by AWS: those that were open go on until they time out." },
+                        TrackedConnections::Leave => li { "Connections that were open when the group was swapped may go on until they time out: security groups do not cut tracked connections (policy leave)." },
+                    }
                     li { "Security groups do not filter the VPC's own DNS resolver, instance metadata or time: DNS tunnelling and the role's credentials remain possible." }
                 }
                 @if let Some(profile) = &case.baseline.instance.instance_profile {
-                    li { "The instance has a role (" code { (profile) } "). Credentials taken from it before now stay valid until they expire." }
+                    @if case.policy.credentials == Credentials::Keep {
+                        li { "The instance has a role (" code { (profile) } "). Credentials taken from it before now stay valid until they expire." }
+                    }
                 }
                 @if !case.contains() { li { "The instance is still on the network, as asked (mode preserve)." } }
             }
@@ -372,6 +417,18 @@ fn risks(material: &Material<'_>) -> Markup {
 }
 
 fn next_steps(case: &Case, conclusion: &Conclusion) -> Markup {
+    if conclusion.status == RunStatus::Released {
+        return html! {
+            section {
+                h2 { "What to do next" }
+                ol {
+                    li { "Watch the instance: its targets are healthy and its scaling group keeps it." }
+                    li { "The evidence stays under Object Lock until its retention ends. What is no longer needed then can be deleted by hand: the snapshots carry the tag " code { "stasis:case=" (case.case_id) } "." }
+                    li { "Suppress or archive the finding, if it was a false alarm, so that it does not open a new case." }
+                }
+            }
+        };
+    }
     html! {
         section {
             h2 { "What to do next" }
@@ -380,7 +437,7 @@ fn next_steps(case: &Case, conclusion: &Conclusion) -> Markup {
                 li { "Look at the volatile data in " code { (case.prefix()) "volatile/" } ": processes, sockets and modules at the time of the incident." }
                 li { "Make volumes from the snapshots in an account of your own and mount them read-only; never start the instance's own system." }
                 li { "Find the way in (root cause), then replace the instance from a clean image. Do not reuse its disks or its role's credentials." }
-                li { "If it was a false alarm: " code { "baseline.json" } " holds every former setting and this page every change; put back what is listed under Before and after." }
+                li { "If it was a false alarm, start " code { "stasis-release" } " with " code { "{\"caseId\": \"" (case.case_id) "\", \"reason\": \"…\"}" } ": it puts back what is listed under Before and after. Evidence is kept." }
             }
         }
     }

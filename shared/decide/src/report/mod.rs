@@ -9,11 +9,12 @@ pub use notice::{Notice, notice};
 
 use crate::verify;
 use stasis_model::Timestamp;
+use stasis_model::action::Action;
 use stasis_model::case::{Case, Mode};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::evidence::Evidence;
 use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
-use stasis_model::stage::{Stage, StageReport, StageStatus};
+use stasis_model::stage::{Outcome, Stage, StageReport, StageStatus};
 use std::collections::BTreeMap;
 
 /// The report's name in the case's folder.
@@ -46,9 +47,15 @@ pub struct Material<'a> {
 }
 
 impl Material<'_> {
-    /// The checklist that verify answered last.
+    /// The checklist: that of the release where there was one, or else the one that verify answered last.
     pub fn checklist(&self) -> &[Check] {
-        self.case.stages.get(&Stage::Verify).map_or(&[], |outcome| outcome.checklist.as_slice())
+        let by = if self.is_release() { Stage::Release } else { Stage::Verify };
+        self.case.stages.get(&by).map_or(&[], |outcome| outcome.checklist.as_slice())
+    }
+
+    /// Whether the case was released, or somebody tried to.
+    pub fn is_release(&self) -> bool {
+        self.case.stages.contains_key(&Stage::Release)
     }
 
     /// The newest report of a stage.
@@ -56,9 +63,15 @@ impl Material<'_> {
         self.reports.iter().filter(|r| r.stage == stage).max_by_key(|r| r.attempt)
     }
 
-    /// When the last network interface went into quarantine.
+    /// When the last network interface went into quarantine, as far as a report says so.
     pub fn contained_at(&self) -> Option<Timestamp> {
-        self.latest(Stage::Quarantine).filter(|r| r.status == StageStatus::Done).map(|r| r.finished_at)
+        self.latest(Stage::Quarantine).filter(|r| r.status == StageStatus::Done)?;
+        let quarantines = self.reports.iter().filter(|r| r.stage == Stage::Quarantine);
+        let swaps = quarantines.clone().flat_map(|r| &r.actions).filter(|record| {
+            matches!(record.action, Action::Quarantine { .. })
+                && matches!(record.outcome, Outcome::Applied | Outcome::AlreadySo)
+        });
+        swaps.map(|record| record.at).max().or_else(|| quarantines.map(|r| r.finished_at).min())
     }
 
     /// Every piece of evidence, the newest word on each.
@@ -89,6 +102,9 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     let case = material.case;
     let stages = &case.stages;
     let pending = !material.last && stages.values().any(|o| o.status == StageStatus::Waiting);
+    if material.is_release() {
+        return release(material);
+    }
     if case.is_dry_run() {
         return dry_run(material);
     }
@@ -148,6 +164,43 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
         format!("{network}: {}", named.join("; "))
     };
     Conclusion { status, reason, pending, cut_off }
+}
+
+/// What a release came to: RELEASED only when nothing is left to put back and AWS confirms it.
+fn release(material: &Material<'_>) -> Conclusion {
+    let id = &material.case.instance.instance_id;
+    let outcome = material.case.stages.get(&Stage::Release);
+    let mut problems: Vec<String> =
+        outcome.map(|o| o.failures.iter().map(|f| f.message.clone()).collect()).unwrap_or_default();
+    match outcome.map(|o| o.status) {
+        Some(StageStatus::Done) => {}
+        Some(StageStatus::Waiting) => problems.push("it was still waiting".to_owned()),
+        Some(_) if problems.is_empty() => problems.push("it did not come to its end".to_owned()),
+        _ => {}
+    }
+    let checks = material.checklist();
+    if checks.is_empty() {
+        problems.push("nothing was verified".to_owned());
+    }
+    for check in checks.iter().filter(|c| !c.passed()) {
+        problems.push(format!("{} {}: {}", check.status, check.name, check.observed));
+    }
+    let cut_off = None;
+    if problems.is_empty() {
+        let reason = format!(
+            "{id} is as it was before, and AWS confirms all {} checks; the evidence is kept, and a new finding opens a new case",
+            checks.len()
+        );
+        return Conclusion { status: RunStatus::Released, reason, pending: false, cut_off };
+    }
+    let more = problems.len().saturating_sub(PROBLEMS_NAMED);
+    let mut named: Vec<String> = problems.into_iter().take(PROBLEMS_NAMED).collect();
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    let reason =
+        format!("{id} is not wholly released; once this is mended, run the release again: {}", named.join("; "));
+    Conclusion { status: RunStatus::Partial, reason, pending: false, cut_off }
 }
 
 fn dry_run(material: &Material<'_>) -> Conclusion {
@@ -221,6 +274,25 @@ pub(crate) mod tests {
 
     fn concluded(case: &Case, last: bool) -> Conclusion {
         conclude(&Material { case, reports: &[], last, now: sample::time() })
+    }
+
+    #[test]
+    fn released_only_when_the_release_and_every_check_of_it_say_so() {
+        let mut case = worked();
+        let mut release = outcome(Stage::Release, StageStatus::Done);
+        release.checklist = vec![Check::of("groups as before", "x", true, "x")];
+        case.stages.insert(Stage::Release, release.clone());
+        assert_eq!(concluded(&case, true).status, RunStatus::Released);
+        release.checklist[0].status = CheckStatus::Unknown;
+        case.stages.insert(Stage::Release, release.clone());
+        assert_eq!(concluded(&case, true).status, RunStatus::Partial);
+        release.checklist.clear();
+        case.stages.insert(Stage::Release, release);
+        assert_eq!(concluded(&case, true).status, RunStatus::Partial);
+        for status in [StageStatus::Incomplete, StageStatus::Failed, StageStatus::Waiting] {
+            case.stages.insert(Stage::Release, outcome(Stage::Release, status));
+            assert_eq!(concluded(&case, true).status, RunStatus::Partial, "{status}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
         (RunStatus::Contained, true) => "CONTAINED, evidence pending",
         (RunStatus::Contained, false) => "CONTAINED",
         (RunStatus::DryRun, _) => "DRY RUN",
+        (RunStatus::Released, _) => "RELEASED",
+        _ if material.is_release() => "RELEASE PARTIAL",
         _ => match conclusion.cut_off {
             Some(true) => "PARTIAL, cut off",
             Some(false) => "PARTIAL, NOT CUT OFF",
@@ -37,6 +39,7 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
         .collect();
     let took = material
         .contained_at()
+        .filter(|_| !material.is_release())
         .map(|at| format!("Cut off after {:.1} s.\n", (at - case.opened_at).as_seconds_f64()))
         .unwrap_or_default();
     let body = format!(
