@@ -7,12 +7,16 @@ SHELL := /bin/bash
 CACHE := $(or $(STASIS_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stasis)
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 BINARIES := $(CARGO_TARGET_DIR)/debug
-REQUIREMENTS := tests/local/requirements.txt tests/infra/requirements.txt
+REQUIREMENTS := tests/local/requirements.txt tests/infra/requirements.txt benches/requirements.txt
 VENV := $(CACHE)/venv-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-12)
 PYTHON := $(VENV)/bin/python
 LOCAL := PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m local
 
-.PHONY: help demo test check local local-stop plant build
+PEERS_REQUIREMENTS := benches/peers/requirements.txt
+PEERS_VENV := $(CACHE)/venv-peers-$(shell cat $(PEERS_REQUIREMENTS) | sha256sum | cut -c1-12)
+BENCH := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) benches/run.py --binaries $(BINARIES) --proxy-python $(PYTHON)
+
+.PHONY: help demo test check bench bench-ours local local-stop plant build
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -27,6 +31,12 @@ check: $(VENV)/ready ## formatting, lints with warnings denied, infrastructure
 	cargo fmt --all --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	$(PYTHON) tests/infra/check.py
+
+bench: $(VENV)/ready $(PEERS_VENV)/ready build ## time to contain, beside what others need for the same
+	@$(BENCH) --peers-python $(PEERS_VENV)/bin/python
+
+bench-ours: $(VENV)/ready build ## time to contain, Stasis alone
+	@$(BENCH) --ours-only
 
 local: $(VENV)/ready build ## start the local AWS with the stack deployed, in the background; writes .local/env
 	@$(LOCAL) start --binaries $(BINARIES) --wait-scale 0.2
@@ -46,4 +56,11 @@ $(VENV)/ready: $(REQUIREMENTS)
 	@echo "making the Python environment of the local AWS in $(CACHE)"
 	@python3 -m venv --clear $(VENV) || { echo "python3 has no venv module here: install it (Debian: python3-venv) and run this again" >&2; exit 1; }
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	@touch $@
+
+# Other people's tools keep to themselves: they pin what the local AWS pins otherwise.
+$(PEERS_VENV)/ready: $(PEERS_REQUIREMENTS)
+	@echo "making the Python environment of the tools that the bench compares with in $(CACHE)"
+	@python3 -m venv --clear $(PEERS_VENV)
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PEERS_REQUIREMENTS)
 	@touch $@

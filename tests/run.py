@@ -17,6 +17,14 @@ SUITES = [
     ("Rust: plans, contracts, end to end", ["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]),
     ("corrections of the local AWS", [sys.executable, "tests/local/test_corrections.py"]),
     ("infrastructure", [sys.executable, "tests/infra/check.py"]),
+    # Slow calls, so that a busy machine cannot make two at the same time look like one after the other.
+    (
+        "calls that wait until containment",
+        [
+            *(sys.executable, "benches/run.py", "--ours-only", "--chain-only", "--delay-ms", "200"),
+            *("--proxy-python", sys.executable, "--binaries", os.environ.get("STASIS_BINARIES", "target/debug")),
+        ],
+    ),
 ]
 # cargo's closing line of each test binary, unittest's, and the plain one.
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.M)

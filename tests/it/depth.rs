@@ -37,6 +37,25 @@ async fn interfaces_in_several_vpcs_go_into_the_quarantine_group_of_each() {
 }
 
 #[tokio::test]
+async fn an_interface_with_several_groups_ends_in_the_quarantine_group_alone_and_gets_all_of_them_back() {
+    let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0}));
+    let ec2 = local().ec2().await;
+    let call = ec2.create_security_group().vpc_id(suspect.text("vpcId")).group_name("admin").description("admin");
+    let second = call.send().await.expect("made").group_id().expect("an id").to_owned();
+    let both = [suspect.text("productionGroupId").to_owned(), second];
+    let call = ec2.modify_network_interface_attribute().network_interface_id(&suspect.interfaces()[0]);
+    call.set_groups(Some(both.to_vec())).send().await.expect("given");
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert!(suspect.is_quarantined().await, "{output:#}");
+    let released = local().release(&json!({"caseId": output["caseId"], "reason": "x"})).await.output();
+    let mut groups = suspect.groups().await[&suspect.interfaces()[0]].clone();
+    let mut expected = both.to_vec();
+    groups.sort();
+    expected.sort();
+    assert_eq!((released["status"].as_str(), groups), (Some("RELEASED"), expected));
+}
+
+#[tokio::test]
 async fn egress_follows_the_policy_and_the_report_says_what_remains() {
     for (egress, ranges, says) in [
         ("https", vec!["0.0.0.0/0", "::/0"], "command and control over 443 stays possible"),

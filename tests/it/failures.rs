@@ -153,6 +153,40 @@ async fn an_agent_that_reports_success_and_sends_nothing_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_group_that_cannot_be_brought_in_order_is_not_used_and_it_is_said() {
+    let suspect = Suspect::plant(&json!({}));
+    let output = local().contain(&json!({"instanceId": suspect.neighbour().await})).await.output();
+    assert!(output["caseId"].is_string(), "{output:#}");
+    let group = suspect.quarantine_group().await.expect("a group");
+    let ssh = aws_sdk_ec2::types::IpPermission::builder().ip_protocol("tcp").from_port(22).to_port(22);
+    let ssh = ssh.ip_ranges(aws_sdk_ec2::types::IpRange::builder().cidr_ip("0.0.0.0/0").build()).build();
+    let ec2 = local().ec2().await;
+    ec2.authorize_security_group_ingress().group_id(&group).ip_permissions(ssh).send().await.expect("opened");
+    local().fault("ec2", "RevokeSecurityGroupIngress", &group, "UnauthorizedOperation", 403);
+    let before = suspect.groups().await;
+    let output = contain(&suspect).await;
+    assert_eq!((stage(&output, "quarantine"), suspect.groups().await), ("INCOMPLETE", before));
+    let reason = output["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("the instance is NOT cut off") && reason.contains("RevokeSecurityGroupIngress"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn a_spot_instance_is_contained_and_said_to_be_at_risk() {
+    let suspect = Suspect::plant(&json!({"spot": true, "scaling_group": false}));
+    let output = contain(&suspect).await;
+    assert!(suspect.is_quarantined().await && suspect.delete_on_termination().await == [false, false]);
+    assert_eq!(output["instances"][0]["stages"]["protect"]["failures"][0]["code"], "SpotInstance", "{output:#}");
+    let released = local().release(&json!({"caseId": output["caseId"], "reason": "x"})).await.output();
+    assert_eq!(
+        (released["status"].as_str(), suspect.delete_on_termination().await),
+        (Some("RELEASED"), vec![true, true])
+    );
+}
+
+#[tokio::test]
 async fn a_slow_agent_is_waited_for() {
     let suspect = Suspect::plant(&json!({"agent": "slow"}));
     let output = local().contain(&json!({"instanceId": suspect.id})).await.output();

@@ -31,7 +31,8 @@ REASONS = {
     "protect": "First of all, so that neither an operator, a script nor the malware can destroy the evidence.",
     "detach": "Before the quarantine: a cut-off instance fails its health checks, and its scaling group "
     "would terminate it.",
-    "quarantine": "Cuts every network interface off; only Systems Manager can still be reached, to collect evidence.",
+    "prepare": "Meanwhile: the groups of the quarantine are made ready, so that the cut waits for nothing.",
+    "quarantine": "Cuts every network interface off, open connections too; only Systems Manager can still be reached, to collect evidence.",
     "capture": "What only a running host knows: processes, sockets, sessions. It would be gone with a reboot.",
     "preserve": "All disks at one point in time, encrypted and tagged, while the instance stays on line.",
     "verify": "Believes nobody: reads everything back from the AWS APIs and fills the security checklist.",
@@ -452,6 +453,9 @@ class Story:
             screen.line(f"{screen.bold('Report')}           {shown}")
         else:
             screen.line(f"{screen.bold('Report')}           {screen.red('there is none')}")
+        if output.get("caseId"):
+            undo = json.dumps({"caseId": output["caseId"], "reason": "a false alarm"})
+            screen.line(f"{screen.bold('Undo')}             start stasis-release with {undo}")
         listed = self.aws.control("/local/corrections")
         used = {
             f"{item['service']} {item['operation']}"

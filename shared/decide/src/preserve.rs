@@ -3,6 +3,7 @@
 
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
+use stasis_model::baseline::Observed;
 use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{PreserveFacts, Snapshot};
@@ -19,6 +20,7 @@ const LONGEST_WAIT: u32 = 300;
 pub fn plan(case: &Case, facts: &PreserveFacts, now: Timestamp) -> Plan {
     let mut plan = Plan::nothing();
     let instance = &case.instance.instance_id;
+    plan.notes.extend(instance_store(facts));
     if facts.snapshots.is_empty() {
         if facts.instance.volumes.is_empty() {
             plan.obstacles.push(Failure::lasting(
@@ -62,6 +64,19 @@ pub fn plan(case: &Case, facts: &PreserveFacts, now: Timestamp) -> Plan {
     plan
 }
 
+/// What no snapshot preserves: disks of the host itself, which are lost when the instance stops
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/InstanceStorage.html>).
+fn instance_store(facts: &PreserveFacts) -> Option<String> {
+    let kind = &facts.instance.instance_type;
+    match &facts.instance_store_gb {
+        Observed::Known(None) => None,
+        Observed::Known(Some(size)) => Some(format!(
+            "type {kind} has {size} GB of instance store, which no snapshot preserves and which is lost when the instance stops: read it while it runs"
+        )),
+        Observed::Unknown(why) => Some(format!("whether type {kind} has instance store could not be read: {why}")),
+    }
+}
+
 /// How far the snapshots are, in words.
 pub fn progress(snapshots: &[Snapshot]) -> String {
     let parts: Vec<String> =
@@ -91,7 +106,11 @@ mod tests {
     use chrono::TimeDelta;
 
     fn facts(states: &[&str]) -> PreserveFacts {
-        PreserveFacts { instance: sample::case().baseline.instance, snapshots: sample::snapshots(states) }
+        PreserveFacts {
+            instance: sample::case().baseline.instance,
+            snapshots: sample::snapshots(states),
+            instance_store_gb: Observed::Known(None),
+        }
     }
 
     #[test]
@@ -103,6 +122,15 @@ mod tests {
         assert_eq!(*tags, tags::evidence_tags(&case));
         assert!(description.contains(case.case_id.as_str()) && description.contains(case.ticket.as_str()));
         assert_eq!(plan.next, Next::Wait(FIRST_WAIT));
+    }
+
+    #[test]
+    fn instance_store_is_named_as_what_is_not_preserved() {
+        let case = sample::case();
+        let mut facts = facts(&["completed", "completed"]);
+        assert!(plan(&case, &facts, case.opened_at).notes.is_empty());
+        facts.instance_store_gb = Observed::Known(Some(1900));
+        assert!(plan(&case, &facts, case.opened_at).notes[0].contains("1900 GB of instance store"));
     }
 
     #[test]

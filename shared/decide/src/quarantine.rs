@@ -332,7 +332,7 @@ fn egress_note(egress: Egress, vpc: &VpcId, facts: &VpcFacts) -> String {
 fn tracked_note(policy: TrackedConnections) -> &'static str {
     match policy {
         TrackedConnections::Cut => {
-            "open connections were made untracked and so cut (policy cut), except ICMP and those through a network load balancer, NAT gateway, gateway load balancer, Global Accelerator, Network Firewall or transit gateway: AWS tracks these always, and they go on until they time out"
+            "open connections were made untracked and so cut (policy cut), except ICMP and those through a NAT gateway, egress-only internet gateway, network or gateway load balancer, interface endpoint, Global Accelerator, Network Firewall or transit gateway: AWS tracks these always, and they go on until they time out"
         }
         TrackedConnections::Leave => {
             "connections that were open and tracked go on until they time out (policy leave): security groups do not cut them"

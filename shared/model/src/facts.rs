@@ -203,6 +203,8 @@ pub struct PreserveFacts {
     pub instance: Instance,
     /// The snapshots that carry the case's tag.
     pub snapshots: Vec<Snapshot>,
+    /// The size of the disks that its type has on the host itself, in GB; none where it has none.
+    pub instance_store_gb: Observed<Option<i64>>,
 }
 
 /// An EBS snapshot.

@@ -12,6 +12,7 @@ use stasis_model::facts::{BucketFacts, Snapshot, StoredObject};
 use stasis_model::tags;
 
 const SNAPSHOTS: &str = "ec2:DescribeSnapshots";
+const TYPES: &str = "ec2:DescribeInstanceTypes";
 const LOOKUP: &str = "cloudtrail:LookupEvents";
 const VERSIONING: &str = "s3:GetBucketVersioning";
 const LOCK: &str = "s3:GetBucketObjectLockConfiguration";
@@ -37,6 +38,22 @@ impl Cloud {
             .map_err(|error| CloudError::unusable(SNAPSHOTS, case.case_id.as_str(), error.to_string()))?;
         snapshots.sort_by(|a, b| a.volume_id.cmp(&b.volume_id));
         Ok(snapshots)
+    }
+
+    /// The size of the disks that instances of a type have on the host itself, in GB.
+    pub(crate) async fn instance_store_gb(&self, kind: &str) -> Result<Option<i64>, CloudError> {
+        let answer = self
+            .ec2
+            .describe_instance_types()
+            .instance_types(kind.into())
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(TYPES, kind, &error))?;
+        Ok(answer
+            .instance_types()
+            .first()
+            .and_then(|t| t.instance_storage_info())
+            .and_then(|info| info.total_size_in_gb()))
     }
 
     /// Whether CloudTrail shows the SendCommand that made a command.

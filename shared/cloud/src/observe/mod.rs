@@ -113,9 +113,11 @@ impl Cloud {
     /// # Errors
     /// Where snapshots cannot be described: a second set would be made without knowing of the first.
     pub async fn preserve_facts(&self, case: &Case) -> Result<PreserveFacts, CloudError> {
-        let (described, snapshots) = join(self.instance(&case.instance.instance_id), self.snapshots(case)).await;
+        let kind = case.baseline.instance.instance_type.as_str();
+        let (described, snapshots, instance_store) =
+            join3(self.instance(&case.instance.instance_id), self.snapshots(case), self.instance_store_gb(kind)).await;
         let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
-        Ok(PreserveFacts { instance, snapshots: snapshots? })
+        Ok(PreserveFacts { instance, snapshots: snapshots?, instance_store_gb: instance_store.into() })
     }
 
     /// What verify reads: everything again.

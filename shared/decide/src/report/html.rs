@@ -400,7 +400,7 @@ fn risks(material: &Material<'_>) -> Markup {
                 @for check in failing { li { strong { (check.name) ": " } (check.observed) } }
                 @if case.contains() && !case.is_dry_run() {
                     @match case.policy.tracked_connections {
-                        TrackedConnections::Cut => li { "Connections through a network load balancer, NAT gateway or transit gateway, and ICMP, are always tracked by AWS: those that were open go on until they time out." },
+                        TrackedConnections::Cut => li { "Connections through a NAT gateway, egress-only internet gateway, network load balancer, interface endpoint or transit gateway, and ICMP, are always tracked by AWS: those that were open go on until they time out. An entry in the network ACL cuts them (policy RemoteAddresses)." },
                         TrackedConnections::Leave => li { "Connections that were open when the group was swapped may go on until they time out: security groups do not cut tracked connections (policy leave)." },
                     }
                     li { "Security groups do not filter the VPC's own DNS resolver, instance metadata or time: DNS tunnelling and the role's credentials remain possible." }
