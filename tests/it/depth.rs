@@ -222,6 +222,43 @@ async fn by_policy_replace_a_group_at_its_minimum_starts_another_instance() {
     assert_eq!(sent["ShouldDecrementDesiredCapacity"], "false");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_detaching_already_is_not_detached_twice_and_the_network_is_cut() {
+    let suspect = Suspect::plant(&json!({"extra_tags": {"local:lifecycle": "Detaching"}}));
+    let sizes = suspect.scaling_sizes().await;
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert!(suspect.is_quarantined().await);
+    assert!(!suspect.writes().contains(&"DetachInstances".to_owned()), "{:?}", suspect.writes());
+    assert_eq!(suspect.scaling_sizes().await, sizes, "the group is left as it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_processes_keep_nothing_from_being_detached_and_stay_suspended() {
+    let suspect = Suspect::plant(&json!({}));
+    let scaling = aws_sdk_autoscaling::Client::new(&local().config("AUTO_SCALING").await);
+    let group = suspect.text("autoScalingGroup");
+    let processes = ["Launch", "Terminate", "HealthCheck", "AddToLoadBalancer"].map(str::to_owned).to_vec();
+    let call = scaling.suspend_processes().auto_scaling_group_name(group).set_scaling_processes(Some(processes));
+    call.send().await.expect("suspended");
+    let suspended = async || {
+        let answer =
+            scaling.describe_auto_scaling_groups().auto_scaling_group_names(group).send().await.expect("group");
+        let found = answer.auto_scaling_groups()[0].suspended_processes().iter();
+        let mut names: Vec<String> = found.filter_map(|p| p.process_name().map(str::to_owned)).collect();
+        names.sort();
+        names
+    };
+    let before = suspended().await;
+    assert_eq!(before.len(), 4);
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!((output["status"].as_str(), suspect.scaling_group().await), (Some("CONTAINED"), None), "{output:#}");
+    assert_eq!(suspended().await, before);
+    let released = local().release(&json!({"caseId": output["caseId"], "reason": "x"})).await.output();
+    assert_eq!(released["status"], "RELEASED", "{released:#}");
+    assert_eq!((suspended().await, suspect.scaling_group().await.as_deref()), (before, Some(group)));
+}
+
 #[tokio::test]
 async fn an_instance_in_standby_goes_back_into_standby() {
     let suspect = Suspect::plant(&json!({}));

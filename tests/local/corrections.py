@@ -824,6 +824,26 @@ def _detach_respects_the_group() -> None:
 
 
 @corrects(
+    "autoscaling DescribeAutoScalingInstances",
+    "an instance is InService or in Standby, never between two states; the harness asks for one by the instance tag "
+    "local:lifecycle",
+    AUTO_SCALING.format("DescribeAutoScalingInstances"),
+)
+def _lifecycle_states_can_be_chosen() -> None:
+    describe = autoscaling_models.AutoScalingBackend.describe_auto_scaling_instances
+
+    def describe_auto_scaling_instances(self: Any, instance_ids: list[str]) -> list[Any]:
+        states = describe(self, instance_ids)
+        for state in states:
+            chosen = tag_of(state.instance, "local:lifecycle")
+            if chosen:
+                state.lifecycle_state = chosen
+        return states
+
+    autoscaling_models.AutoScalingBackend.describe_auto_scaling_instances = describe_auto_scaling_instances
+
+
+@corrects(
     "elasticloadbalancing RegisterTargets, DeregisterTargets, DescribeTargetHealth",
     "one port for a target, so a second registration replaces the first; deregistering one port removes all, and an "
     "unknown target is an error; a deregistered target vanishes at once",

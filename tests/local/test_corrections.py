@@ -501,6 +501,11 @@ class Scaling(Local):
     def member(self, name: str) -> list[dict[str, Any]]:
         return self.scaling.describe_auto_scaling_instances(InstanceIds=[name])["AutoScalingInstances"]
 
+    def test_a_lifecycle_state_can_be_chosen(self) -> None:
+        planted = self.plant(extra_tags={"local:lifecycle": "Detaching"})
+        states = self.scaling.describe_auto_scaling_instances(InstanceIds=[planted["instanceId"]])
+        self.assertEqual([s["LifecycleState"] for s in states["AutoScalingInstances"]], ["Detaching"])
+
     def test_a_detached_instance_runs_on_alone(self) -> None:
         planted = self.plant(scaling_group=True, target_groups=2)
         group, name = planted["autoScalingGroup"], planted["instanceId"]

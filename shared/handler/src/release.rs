@@ -149,8 +149,9 @@ mod tests {
 
     #[test]
     fn the_input_is_checked_and_the_key_is_named() {
-        let good = json!({"caseId": "case-20261123T061126Z-1f2e3d4c", "reason": "false alarm"});
-        assert_eq!(read(&good).expect("good").1.as_deref(), Some("false alarm"));
+        let sample = include_str!("../../../events/release/false-alarm.json");
+        let good = serde_json::from_str(sample).expect("JSON");
+        assert!(read(&good).expect("good").1.expect("a reason").ends_with("false alarm"));
         let table = [
             (json!([]), "input"),
             (json!({}), "caseId: missing"),
