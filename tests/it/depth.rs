@@ -303,6 +303,19 @@ async fn targets_by_address_lose_every_port() {
     }
 }
 
+/// Ranges of VPCs repeat: an address in the target group of another VPC that has the address itself is another host,
+/// and stays. Seen as a failure between two of these tests.
+#[tokio::test]
+async fn a_host_of_the_same_address_in_another_vpc_keeps_its_traffic() {
+    let other = Suspect::plant(&json!({"ip_ports": [8080]}));
+    let suspect = Suspect::plant(&json!({}));
+    assert_eq!(suspect.text("privateIpAddress"), other.text("privateIpAddress"));
+    let serving = other.serving_targets().await;
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert_eq!((suspect.serving_targets().await, other.serving_targets().await), (0, serving));
+}
+
 #[tokio::test]
 async fn target_groups_that_answer_slowly_do_not_keep_the_network_open_and_are_left_once_it_is_cut() {
     let suspect = Suspect::plant(&json!({"scaling_group": false}));

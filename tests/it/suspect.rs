@@ -142,9 +142,10 @@ impl Suspect {
         (group.min_size().unwrap_or(-1), group.desired_capacity().unwrap_or(-1), group.instances().len())
     }
 
-    /// Registrations in target groups that still take traffic.
+    /// Registrations in its target groups, by id or address, that still take traffic.
     pub(crate) async fn serving_targets(&self) -> usize {
         let client = aws_sdk_elasticloadbalancingv2::Client::new(&local().config("ELASTIC_LOAD_BALANCING_V2").await);
+        let mine = [self.id.as_str(), self.text("privateIpAddress")];
         let mut serving = 0;
         for group in self.planted["targetGroups"].as_array().expect("target groups") {
             let arn = group["arn"].as_str().expect("an ARN");
@@ -152,7 +153,7 @@ impl Suspect {
             serving += answer
                 .target_health_descriptions()
                 .iter()
-                .filter(|h| h.target().and_then(|t| t.id()) == Some(self.id.as_str()))
+                .filter(|h| h.target().and_then(|t| t.id()).is_some_and(|id| mine.contains(&id)))
                 .filter(|h| h.target_health().and_then(|t| t.state()).is_none_or(|s| s.as_str() != "draining"))
                 .count();
         }

@@ -502,7 +502,7 @@ class Scaling(Local):
         return self.scaling.describe_auto_scaling_instances(InstanceIds=[name])["AutoScalingInstances"]
 
     def test_a_lifecycle_state_can_be_chosen(self) -> None:
-        planted = self.plant(extra_tags={"local:lifecycle": "Detaching"})
+        planted = self.plant(scaling_group=True, extra_tags={"local:lifecycle": "Detaching"})
         states = self.scaling.describe_auto_scaling_instances(InstanceIds=[planted["instanceId"]])
         self.assertEqual([s["LifecycleState"] for s in states["AutoScalingInstances"]], ["Detaching"])
 

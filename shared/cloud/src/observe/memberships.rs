@@ -2,20 +2,24 @@
 
 use crate::{Cloud, CloudError};
 use aws_sdk_autoscaling::types::{AutoScalingGroup, AutoScalingInstanceDetails};
+use aws_sdk_ec2::types::Vpc;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
 use aws_sdk_elasticloadbalancingv2::types::{TargetGroup, TargetHealthDescription, TargetTypeEnum};
 use futures::StreamExt as _;
 use futures::future::{join_all, join3};
+use ipnet::IpNet;
 use stasis_model::baseline::{Instance, Observed, ScalingMembership, ScalingSizes, TargetRegistration};
 use stasis_model::facts::DetachFacts;
 use stasis_model::ids::InstanceId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 const SCALING_INSTANCES: &str = "autoscaling:DescribeAutoScalingInstances";
 const SCALING_GROUPS: &str = "autoscaling:DescribeAutoScalingGroups";
 const TARGET_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
 const TARGET_HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
+const VPCS: &str = "ec2:DescribeVpcs";
 const CLASSIC: &str = "elasticloadbalancing:DescribeLoadBalancers";
 /// How many target groups are asked at the same time: fast, and no storm on the account's request rate.
 const TARGET_GROUPS_AT_ONCE: usize = 16;
@@ -185,7 +189,7 @@ impl Cloud {
     ) -> (Observed<Vec<TargetRegistration>>, usize) {
         let (candidates, unlisted) = match groups {
             Ok(Some(groups)) => (candidates(&groups, instance), 0),
-            Ok(None) => (own.to_vec(), 1),
+            Ok(None) => (own.iter().cloned().map(Candidate::own).collect(), 1),
             Err(error) => return (Observed::Unknown(error.to_string()), 0),
         };
         match self.search(id, instance, candidates, own, limited).await {
@@ -199,18 +203,20 @@ impl Cloud {
         &self,
         id: &InstanceId,
         instance: &Instance,
-        mut arns: Vec<String>,
+        mut candidates: Vec<Candidate>,
         own: &[String],
         limited: bool,
     ) -> Result<Search, CloudError> {
         let mut mine: BTreeSet<&str> =
             instance.interfaces.iter().flat_map(|i| &i.addresses).map(String::as_str).collect();
         mine.insert(id.as_str());
-        arns.sort_by_key(|arn| !own.contains(arn));
-        let mut search = Search { found: Vec::new(), unasked: arns.len() };
-        let first = own.iter().filter(|arn| arns.contains(arn)).count();
-        let mut answers =
-            futures::stream::iter(arns).map(async |arn| self.target_health(arn).await).buffered(TARGET_GROUPS_AT_ONCE);
+        candidates.sort_by_key(|candidate| !own.contains(&candidate.arn));
+        let mut search = Search { found: Vec::new(), unasked: candidates.len() };
+        let first = candidates.iter().filter(|candidate| own.contains(&candidate.arn)).count();
+        let mut elsewhere: Vec<(String, TargetRegistration)> = Vec::new();
+        let mut answers = futures::stream::iter(candidates)
+            .map(async |candidate| (self.target_health(candidate.arn).await, candidate.other_vpc))
+            .buffered(TARGET_GROUPS_AT_ONCE);
         let begun = Instant::now();
         let mut asked = 0;
         loop {
@@ -223,13 +229,42 @@ impl Cloud {
             } else {
                 answers.next().await
             };
-            let Some(answer) = next else { break };
-            search.found.extend(registrations(&[answer?], &mine));
+            let Some((answer, other_vpc)) = next else { break };
+            let found = registrations(&[answer?], &mine);
+            match other_vpc {
+                Some(vpc) => elsewhere.extend(found.into_iter().map(|registration| (vpc.clone(), registration))),
+                None => search.found.extend(found),
+            }
             asked += 1;
             search.unasked -= 1;
         }
+        search.found.extend(self.reached_from(elsewhere).await?);
         search.found.sort();
         Ok(search)
+    }
+
+    /// Of registrations of an address in the target group of another VPC, those that can mean the instance: where
+    /// that VPC has the address itself, it is another host of the same address, and not to be touched.
+    async fn reached_from(
+        &self,
+        elsewhere: Vec<(String, TargetRegistration)>,
+    ) -> Result<Vec<TargetRegistration>, CloudError> {
+        let vpcs: BTreeSet<&str> = elsewhere.iter().map(|(vpc, _)| vpc.as_str()).collect();
+        if vpcs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = vpcs.iter().map(|vpc| (*vpc).to_owned()).collect();
+        let answer =
+            self.ec2.describe_vpcs().set_vpc_ids(Some(ids)).send().await.map_err(|error| {
+                CloudError::from_sdk(VPCS, vpcs.iter().copied().collect::<Vec<_>>().join(", "), &error)
+            })?;
+        let ranges: BTreeMap<&str, Vec<IpNet>> =
+            answer.vpcs().iter().filter_map(|vpc| Some((vpc.vpc_id()?, ranges(vpc)))).collect();
+        Ok(elsewhere
+            .into_iter()
+            .filter(|(vpc, registration)| !has_address(ranges.get(vpc.as_str()), &registration.target))
+            .map(|(_, registration)| registration)
+            .collect())
     }
 
     /// The registrations in these target groups of these targets, and which of the groups are gone.
@@ -344,14 +379,48 @@ fn registrations(health: &[(String, Vec<TargetHealthDescription>)], mine: &BTree
     all.filter(|r| mine.contains(r.target.as_str())).collect()
 }
 
+/// A target group that is worth asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    arn: String,
+    /// Its VPC, where the instance is not in it.
+    other_vpc: Option<String>,
+}
+
+impl Candidate {
+    /// One that the instance's scaling group registers with: what it holds of the instance's is the instance's.
+    fn own(arn: String) -> Self {
+        Self { arn, other_vpc: None }
+    }
+}
+
+/// The ranges of a VPC, IPv4 and IPv6.
+fn ranges(vpc: &Vpc) -> Vec<IpNet> {
+    let first = vpc.cidr_block().into_iter();
+    let more = vpc.cidr_block_association_set().iter().filter_map(|a| a.cidr_block());
+    let six = vpc.ipv6_cidr_block_association_set().iter().filter_map(|a| a.ipv6_cidr_block());
+    first.chain(more).chain(six).filter_map(|range| range.parse().ok()).collect()
+}
+
+fn has_address(ranges: Option<&Vec<IpNet>>, address: &str) -> bool {
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    ranges.is_some_and(|ranges| ranges.iter().any(|range| range.contains(&address)))
+}
+
 /// The target groups that are worth asking.
-pub(crate) fn candidates(groups: &[TargetGroup], instance: &Instance) -> Vec<String> {
-    let arns = groups.iter().filter(|group| may_hold(group, instance)).filter_map(|group| group.target_group_arn());
-    arns.map(str::to_owned).collect()
+pub(crate) fn candidates(groups: &[TargetGroup], instance: &Instance) -> Vec<Candidate> {
+    let mine: BTreeSet<&str> = instance.interfaces.iter().map(|i| i.vpc_id.as_str()).collect();
+    let other = |group: &TargetGroup| {
+        let vpc = group.vpc_id().filter(|vpc| !mine.is_empty() && !mine.contains(vpc))?;
+        Some(vpc.to_owned())
+    };
+    let worth = groups.iter().filter(|group| may_hold(group, instance));
+    worth.filter_map(|g| Some(Candidate { arn: g.target_group_arn()?.to_owned(), other_vpc: other(g) })).collect()
 }
 
 /// Whether the group can hold the instance at all. A group of instances is bound to their VPC; one of
-/// addresses may reach into another VPC by peering, so it is always asked.
+/// addresses may reach into another VPC by peering, so it is always asked, but VPCs of the same range are common:
+/// see [`Cloud::reached_from`].
 fn may_hold(group: &TargetGroup, instance: &Instance) -> bool {
     match group.target_type() {
         Some(TargetTypeEnum::Instance) => {
