@@ -16,7 +16,11 @@ PEERS_REQUIREMENTS := benches/peers/requirements.txt
 PEERS_VENV := $(CACHE)/venv-peers-$(shell cat $(PEERS_REQUIREMENTS) | sha256sum | cut -c1-12)
 BENCH := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) benches/run.py --binaries $(BINARIES) --proxy-python $(PYTHON)
 
-.PHONY: help demo test check bench bench-ours local local-stop plant build
+COLLECTOR_REQUIREMENTS := collector/requirements.txt
+COLLECTOR_VENV := $(CACHE)/venv-collector-$(shell cat $(COLLECTOR_REQUIREMENTS) | sha256sum | cut -c1-12)
+COLLECTORS := $(CACHE)/collector
+
+.PHONY: help demo test check bench bench-ours local local-stop plant build collector vm-proof
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,6 +51,19 @@ plant: $(VENV)/ready ## plant an instance to contain in the running local AWS
 local-stop: $(VENV)/ready ## end what `make local` started
 	@$(LOCAL) stop
 
+collector: $(COLLECTOR_VENV)/ready ## the static collector for both architectures, with their SHA-256
+	@rustup target add --toolchain 1.95.0 x86_64-unknown-linux-musl aarch64-unknown-linux-musl 2>&1 | grep -i error || true
+	@mkdir -p $(COLLECTORS)
+	@for machine in x86_64 aarch64; do \
+	    PATH=$(COLLECTOR_VENV)/bin:$$PATH cargo zigbuild --quiet --locked --profile collector -p stasis-collector --target $$machine-unknown-linux-musl || exit 1; \
+	    install -m 755 $(CARGO_TARGET_DIR)/$$machine-unknown-linux-musl/collector/stasis-collector $(COLLECTORS)/stasis-collector-$$machine; \
+	done
+	@cd $(COLLECTORS) && sha256sum stasis-collector-x86_64 stasis-collector-aarch64 | tee SHA256SUMS
+
+vm-proof: collector ## the collector against a real kernel in a virtual machine (ONLY=main for the first case alone)
+	@PYTHONDONTWRITEBYTECODE=1 python3 tests/vm/proof.py --install --cache $(CACHE) \
+	    --collector $(COLLECTORS)/stasis-collector-x86_64 $(if $(ONLY),--only $(ONLY))
+
 # The first build compiles the AWS SDK, which takes minutes; later ones take seconds and say nothing.
 build:
 	@test -d $(BINARIES)/deps || echo "first build: the AWS SDK takes some minutes to compile (docs/build.md)"
@@ -63,4 +80,11 @@ $(PEERS_VENV)/ready: $(PEERS_REQUIREMENTS)
 	@echo "making the Python environment of the tools that the bench compares with in $(CACHE)"
 	@python3 -m venv --clear $(PEERS_VENV)
 	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PEERS_REQUIREMENTS)
+	@touch $@
+
+# zig compiles the C of the collector's TLS for both architectures, so that no cross compiler is needed.
+$(COLLECTOR_VENV)/ready: $(COLLECTOR_REQUIREMENTS)
+	@echo "making the environment in which the collector is built in $(CACHE)"
+	@python3 -m venv --clear $(COLLECTOR_VENV)
+	@$(COLLECTOR_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(COLLECTOR_REQUIREMENTS)
 	@touch $@

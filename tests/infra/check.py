@@ -5,7 +5,7 @@ there), then checks of our own for what no linter sees, then each of those check
 finds nothing wrong in a broken copy is itself reported as failed.
 
 It never reaches AWS or any other network, and it changes no file, unless called with --write-member, which copies
-infra/ssm/capture-volatile.json into infra/member.yaml.
+the documents of infra/ssm/ into infra/member.yaml.
 
     python -m pip install -r tests/infra/requirements.txt    (in a virtual environment)
     python tests/infra/check.py
@@ -71,6 +71,7 @@ class Infra:
         self.template = yaml_parse((ROOT / "infra/template.yaml").read_text())
         self.machines = {name: json.loads((ROOT / "infra" / file).read_text()) for name, (_, file) in MACHINES.items()}
         self.document = json.loads((ROOT / "infra/ssm/capture-volatile.json").read_text())
+        self.acquisition = json.loads((ROOT / "infra/ssm/acquire-memory.json").read_text())
         self.member = yaml_parse((ROOT / "infra/member.yaml").read_text())
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
@@ -559,8 +560,44 @@ def document_is_whole_and_harmless(infra):
 
 
 @check
+def acquisition_runs_only_what_was_checked(infra):
+    document = infra.acquisition
+    (step,) = document["mainSteps"]
+    script = "\n".join(step["inputs"]["runCommand"]) + "\n"
+    if step["precondition"]["StringEquals"] != ["platformType", "Linux"] or step["action"] != "aws:runShellScript":
+        yield f"{step['name']} runs as {step['action']} on {step['precondition']}"
+    for name, parameter in document["parameters"].items():
+        pattern = parameter.get("allowedPattern", "")
+        if not (pattern.startswith("^") and pattern.endswith("$")):
+            yield f"parameter {name} takes anything"
+        for bad in ("x'; id #", "https://x/$(id)", "https://x/`id`", "https://x/a b", "https://x/\nid", "http://example.com/", "https://x/'", ""):
+            if re.search(pattern, bad):
+                yield f"parameter {name} takes {bad!r}"
+        uses = re.findall(r"(.)\{\{ " + name + r" \}\}(\S|\s)", script)
+        if not uses or any(use != ("'", "'") for use in uses):
+            yield f"parameter {name} is not used in single quotes"
+    if set(re.findall(r"\{\{ (\w+) \}\}", script)) != set(document["parameters"]):
+        yield "parameters and their uses differ"
+    steps = [script.find(text) for text in ("--output", "sha256sum <", "CollectorSha256", "chmod 500", "acquire '")]
+    if -1 in steps or steps != sorted(steps):
+        yield "the collector is not fetched, checked and run in this order"
+    written = re.findall(r"(?<![\w$>])>\s*(\S+)", script.replace(">/dev/null", "").replace("2>&1", ""))
+    if any(not place.startswith('"$room/') for place in written):
+        yield f"it writes to {written}"
+    for shell in filter(shutil.which, ("sh", "dash")):
+        said = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False)
+        if said.returncode != 0:
+            yield f"it is no shell script: {said.stderr.strip()}"
+
+
+@check
 def member_holds_the_document(infra):
     copied = infra.member["Resources"]["CaptureVolatileDocument"]["Properties"]
+    acquisition = infra.member["Resources"]["AcquireMemoryDocument"]["Properties"]
+    if acquisition["Content"] != infra.acquisition:
+        yield "member.yaml and infra/ssm/acquire-memory.json differ: run check.py --write-member"
+    if acquisition["Name"] != "Stasis-AcquireMemory" or acquisition["DocumentType"] != "Command":
+        yield "the functions look for a document of another name"
     if "Transform" in infra.member:
         yield "member.yaml has a transform, which service-managed stack sets refuse"
     if copied["Content"] != infra.document:
@@ -671,12 +708,17 @@ def write_member():
         def ignore_aliases(self, data):
             return True
 
-    document = json.loads((ROOT / "infra/ssm/capture-volatile.json").read_text())
-    content = textwrap.indent(yaml.dump(document, Dumper=Indented, sort_keys=False, width=10**9, allow_unicode=True), " " * 8)
     file = ROOT / "infra/member.yaml"
-    head, rest = file.read_text().split("      Content:\n", 1)
-    file.write_text(head + "      Content:\n" + content + rest[rest.index("\nOutputs:") :])
-    print("infra/member.yaml now holds infra/ssm/capture-volatile.json")
+    for name in ("capture-volatile", "acquire-memory"):
+        document = json.loads((ROOT / f"infra/ssm/{name}.json").read_text())
+        content = textwrap.indent(yaml.dump(document, Dumper=Indented, sort_keys=False, width=10**9, allow_unicode=True), " " * 8)
+        resource = "".join(part.capitalize() for part in name.split("-")) + "Document:"
+        before, after = file.read_text().split(f"\n  {resource}", 1)
+        head, rest = after.split("      Content:\n", 1)
+        # The content ends where the indentation does.
+        end = re.search(r"^(?! {8})", rest, re.M).start()
+        file.write_text(f"{before}\n  {resource}{head}      Content:\n{content}{rest[end:]}")
+        print(f"infra/member.yaml now holds infra/ssm/{name}.json")
 
 
 def main():

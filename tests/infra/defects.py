@@ -13,6 +13,10 @@ def statement(infra, stage, sid):
     return next(s for s in infra.statements(stage) if s["Sid"] == sid)
 
 
+def acquisition(infra):
+    return infra.acquisition["mainSteps"][0]["inputs"]["runCommand"]
+
+
 def script(infra, step):
     return next(s for s in infra.document["mainSteps"] if s["name"] == step)["inputs"]["runCommand"]
 
@@ -228,6 +232,23 @@ DEFECTS = [
         "document_is_whole_and_harmless",
         lambda i: setting(i.document["mainSteps"][0]["inputs"], "onFailure", "exit"),
     ),
+    (
+        "an address parameter that takes anything",
+        "acquisition_runs_only_what_was_checked",
+        lambda i: setting(i.acquisition["parameters"]["ManifestUrl"], "allowedPattern", "^https://.*$"),
+    ),
+    (
+        "a collector that is run unchecked",
+        "acquisition_runs_only_what_was_checked",
+        lambda i: acquisition(i).remove(next(line for line in acquisition(i) if "CollectorSha256" in line)),
+    ),
+    (
+        "a parameter outside quotes",
+        "acquisition_runs_only_what_was_checked",
+        lambda i: acquisition(i).append("echo {{ ManifestUrl }}"),
+    ),
+    ("a file on a disk", "acquisition_runs_only_what_was_checked", lambda i: acquisition(i).append("date > /var/tmp/began")),
+    ("an old copy of the acquisition", "member_holds_the_document", lambda i: acquisition(i).append("true")),
     ("member.yaml out of date", "member_holds_the_document", lambda i: script(i, "clockLinux").append("show id")),
     ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
     ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
