@@ -19,6 +19,8 @@ BENCH := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) benches/run.py --binaries $(BINARIE
 COLLECTOR_REQUIREMENTS := collector/requirements.txt
 COLLECTOR_VENV := $(CACHE)/venv-collector-$(shell cat $(COLLECTOR_REQUIREMENTS) | sha256sum | cut -c1-12)
 COLLECTORS := $(CACHE)/collector
+VOLATILITY_REQUIREMENTS := tests/vm/requirements.txt
+VOLATILITY_VENV := $(CACHE)/venv-volatility-$(shell cat $(VOLATILITY_REQUIREMENTS) | sha256sum | cut -c1-12)
 
 .PHONY: help demo test check bench bench-ours local local-stop plant build collector vm-proof
 
@@ -60,9 +62,11 @@ collector: $(COLLECTOR_VENV)/ready ## the static collector for both architecture
 	done
 	@cd $(COLLECTORS) && sha256sum stasis-collector-x86_64 stasis-collector-aarch64 | tee SHA256SUMS
 
-vm-proof: collector ## the collector against a real kernel in a virtual machine (ONLY=main for the first case alone)
+vm-proof: $(VOLATILITY_VENV)/ready collector ## the collector against a real kernel in a virtual machine (ONLY=main for the first case alone)
+	@cargo build --quiet --locked -p stasis-symbols
 	@PYTHONDONTWRITEBYTECODE=1 python3 tests/vm/proof.py --install --cache $(CACHE) \
-	    --collector $(COLLECTORS)/stasis-collector-x86_64 $(if $(ONLY),--only $(ONLY))
+	    --collector $(COLLECTORS)/stasis-collector-x86_64 $(if $(ONLY),--only $(ONLY)) \
+	    --symbols $(BINARIES)/stasis-symbols --volatility $(VOLATILITY_VENV)/bin/vol
 
 # The first build compiles the AWS SDK, which takes minutes; later ones take seconds and say nothing.
 build:
@@ -87,4 +91,11 @@ $(COLLECTOR_VENV)/ready: $(COLLECTOR_REQUIREMENTS)
 	@echo "making the environment in which the collector is built in $(CACHE)"
 	@python3 -m venv --clear $(COLLECTOR_VENV)
 	@$(COLLECTOR_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(COLLECTOR_REQUIREMENTS)
+	@touch $@
+
+# Pins other versions of what the local AWS pins.
+$(VOLATILITY_VENV)/ready: $(VOLATILITY_REQUIREMENTS)
+	@echo "making the environment in which the image is read in $(CACHE)"
+	@python3 -m venv --clear $(VOLATILITY_VENV)
+	@$(VOLATILITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(VOLATILITY_REQUIREMENTS)
 	@touch $@

@@ -140,6 +140,12 @@ async fn an_agent_that_is_offline_or_absent_is_a_clear_result() {
             "{agent}: {output:#}"
         );
         assert_eq!(checklist(&output)["Run Command recorded"], "MISSING");
+        // What EC2 itself has of the console needs no agent.
+        let case = output["caseId"].as_str().expect("a case");
+        let printed = local().object(&format!("cases/{case}/console/output.txt")).await;
+        assert!(String::from_utf8_lossy(&printed).contains("Linux version"), "{}", String::from_utf8_lossy(&printed));
+        let picture = local().object(&format!("cases/{case}/console/screenshot.jpg")).await;
+        assert!(picture.starts_with(&[0xFF, 0xD8, 0xFF]), "a JPEG");
     }
 }
 

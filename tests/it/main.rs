@@ -9,6 +9,7 @@ mod contain;
 mod depth;
 mod failures;
 mod local;
+mod memory;
 mod modes;
 mod release;
 mod suspect;

@@ -7,6 +7,7 @@ from end to end, and the demo names them as "project-emulated, not verified on A
 
 from __future__ import annotations
 
+import base64
 import datetime
 import fnmatch
 import json
@@ -35,6 +36,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models import elastic_block_store as block_store
 from moto.ec2.models import elastic_network_interfaces as interfaces
 from moto.ec2.models import instances
+from moto.ec2.models.instance_types import InstanceTypeBackend
 from moto.ec2.models import security_groups
 from moto.ec2.responses import EC2Response
 from moto.ec2.responses import instances as instance_responses
@@ -48,6 +50,8 @@ from moto.ssm.exceptions import SSMException
 from . import simulated_host
 
 API = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_{}.html"
+# What the hosts of these types have here.
+SIMULATED_MEMORY_MIB = {"m6i.large": 4, "m6i.xlarge": 20}
 AUTO_SCALING = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_{}.html"
 LOAD_BALANCING = "https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_{}.html"
 SYSTEMS_MANAGER = "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_{}.html"
@@ -63,6 +67,7 @@ EMULATED = [
     "ssm DescribeInstanceInformation",
     "ssm CreateOpsItem",
     "ssm GetOpsItem",
+    "ec2 GetConsoleScreenshot",
     "ec2 LockSnapshot",
     "ec2 UnlockSnapshot",
     "ec2 DescribeLockedSnapshots",
@@ -688,6 +693,20 @@ def _snapshots_take_time() -> None:
 
 
 @corrects(
+    "ec2 GetConsoleScreenshot",
+    "moto does not have it; here it is the start and the end of a JPEG file and nothing between",
+    API.format("GetConsoleScreenshot"),
+)
+def _console_screenshot() -> None:
+    def get_console_screenshot(self: Any) -> ActionResult:
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        picture = base64.b64encode(bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")).decode()
+        return ActionResult({"InstanceId": instance.id, "ImageData": picture})
+
+    EC2Response.get_console_screenshot = get_console_screenshot
+
+
+@corrects(
     "ec2 LockSnapshot, UnlockSnapshot, DescribeLockedSnapshots, DeleteSnapshot",
     "moto has no snapshot lock",
     API.format("LockSnapshot"),
@@ -821,6 +840,18 @@ def _detach_respects_the_group() -> None:
         return ActionResult({"Activities": activities})
 
     autoscaling_responses.AutoScalingResponse.detach_instances = detach_instances
+
+
+@corrects(
+    "ec2 DescribeInstanceTypes",
+    "the simulated hosts have a few MiB of memory, and the type of an instance must say how much its host has: m6i.large "
+    "says 4 MiB here, m6i.xlarge 20",
+    API.format("DescribeInstanceTypes"),
+)
+def _types_have_the_memory_of_the_simulated_hosts() -> None:
+    for kind in InstanceTypeBackend.instance_types:
+        if kind["InstanceType"] in SIMULATED_MEMORY_MIB:
+            kind["MemoryInfo"] = {"SizeInMiB": SIMULATED_MEMORY_MIB[kind["InstanceType"]]}
 
 
 @corrects(
@@ -1118,6 +1149,7 @@ def _send_command() -> None:
                 agent=tag_of(instance, "local:agent") or "online",
                 platform=platform_of(instance),
                 eventual=tag_of(instance, "local:ssm-consistency") == "eventual",
+                memory=(tag_of(instance, "local:memory") or "whole", SIMULATED_MEMORY_MIB.get(instance.instance_type, 4)),
             )
         commands_of(self)[command.command_id] = command
         return ActionResult({"Command": command.describe(sent=True)})

@@ -464,7 +464,7 @@ class Story:
         emulated = [name for name in listed["emulated"] if name in used]
         screen.line()
         screen.wrapped(f"project-emulated, not verified on AWS: {', '.join(emulated) or 'nothing'}", "", "2")
-        screen.wrapped("What was captured is this machine's own data: it plays the suspect host.", "", "2")
+        screen.wrapped("What was captured is this machine's own data: it plays the suspect host. Only its memory is made up.", "", "2")
 
     def save_report(self, location: str | None, target: pathlib.Path) -> bool:
         match = re.fullmatch(r"s3://([^/]+)/(.+)", location or "")

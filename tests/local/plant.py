@@ -38,6 +38,8 @@ def plant(
     endpoint_range: str = "10.40.0.0/16",
     own_profile: bool = False,
     owner: str | None = None,
+    instance_type: str = "m6i.large",
+    memory: str | None = None,
 ) -> dict[str, Any]:
     """`client` gives a boto3 client by service name; the answer holds every id that was made."""
     ec2, balancing = client("ec2"), client("elbv2")
@@ -121,11 +123,12 @@ def plant(
         **({"local:instance-id": instance_id} if instance_id else {}),
         **({"local:agent": agent} if agent else {}),
         **({"local:platform": platform} if platform else {}),
+        **({"local:memory": memory} if memory else {}),
     }
     devices = [(root, 20)] + [(f"/dev/sd{letter}", 100) for letter in "fghijkl"[:data_volumes]]
     instance = ec2.run_instances(
         ImageId=image["ImageId"],
-        InstanceType="m6i.large",
+        InstanceType=instance_type,
         MinCount=1,
         MaxCount=1,
         SubnetId=subnets[0],

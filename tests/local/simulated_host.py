@@ -1,14 +1,15 @@
 """The Systems Manager agent of every instance of the local AWS, played by this process.
 
 It runs the steps that SendCommand names, here and now, as child processes of this machine, and reports their true
-status and output: so what a capture shows is this machine, not a guest. It cannot show a guest kernel's memory, and it
-never makes up output. The tag `local:agent` of an instance makes its agent offline, slow or lying (see `AGENTS`).
+status and output: so what a capture shows is this machine, not a guest. Only the memory is made up (fake_memory): a guest
+kernel's is shown in a virtual machine (tests/vm). It never makes up output. The tag `local:agent` of an instance makes its agent offline, slow or lying (see `AGENTS`).
 """
 
 from __future__ import annotations
 
 import datetime
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import tempfile
 import threading
 import time
 from typing import Any
+
+from . import fake_memory
 
 AGENTS = {
     "online": "runs the steps and tells the truth",
@@ -90,8 +93,9 @@ class Command:
         self.targets: list[dict[str, Any]] = fields["targets"]
         self.invocations: dict[str, Invocation] = {}
 
-    def start(self, instance_id: str, agent: str, platform: str, eventual: bool) -> None:
+    def start(self, instance_id: str, agent: str, platform: str, eventual: bool, memory: tuple[str, int]) -> None:
         invocation = Invocation(self, instance_id, agent, platform, eventual)
+        invocation.memory = memory
         self.invocations[instance_id] = invocation
         invocation.start()
 
@@ -172,6 +176,8 @@ class Invocation:
         self.agent = agent
         self.platform = platform
         self._eventual = eventual
+        # What its kernel is like, and how much memory it has, in MiB (see fake_memory).
+        self.memory = ("whole", 4)
         self._polls = 0
         self._cancelled = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
@@ -372,6 +378,11 @@ class Invocation:
             "AWS_SSM_INSTANCE_ID": self.instance_id,
             "AWS_SSM_REGION_NAME": self.command.region,
         }
+        if "CollectorUrl" in self.command.values:
+            # The one thing of this machine that a collector must not read here.
+            kind, mib = self.memory
+            fake_memory.build(pathlib.Path(folder) / "host", self.instance_id, mib, kind)
+            environment["STASIS_ROOT"] = os.path.join(folder, "host")
         lines: list[str] = []
         commands = inputs.get("runCommand", [])
         for line in commands if isinstance(commands, list) else [commands]:

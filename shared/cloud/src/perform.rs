@@ -3,7 +3,9 @@
 
 use crate::casefile::Created;
 use crate::observe::{group_name, rule_allows};
+use crate::presign::{Wanted, manifest_key};
 use crate::{Cloud, CloudError};
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_ec2::operation::RequestId as _;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, CopyTagsFromSource, EbsInstanceBlockDeviceSpecification, Filter,
@@ -11,6 +13,9 @@ use aws_sdk_ec2::types::{
     IpRange, Ipv6Range, PrefixListId, ResourceType, RuleAction, SecurityGroupRule, TagSpecification, UserIdGroupPair,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
+use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::SecondsFormat;
 use stasis_model::Timestamp;
 use stasis_model::action::{AclEntry, Action, Device, Target};
@@ -18,9 +23,14 @@ use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
 use stasis_model::ids::{GroupId, InstanceId, InterfaceId, VpcId};
+use stasis_model::memory::{Acquisition, FOLDER, OUTCOME};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::{self, Tag};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// S3 may take minutes to complete a large upload
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>): nearly as long as the function has.
+const COMPLETION_LIMIT: Duration = Duration::from_secs(90);
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +149,30 @@ impl Cloud {
             Action::KeepCommandOutput { instance, command_id, step } => {
                 self.keep_command_output(case, instance, command_id, step).await
             }
+            Action::KeepConsole { instance, screenshot: false } => self.keep_console_output(case, instance).await,
+            Action::KeepConsole { instance, screenshot: true } => self.keep_console_screenshot(case, instance).await,
+            Action::BeginUpload { key, .. } => self.begin_upload(key).await,
+            Action::WriteManifest {
+                number, key, upload_id, first_part, parts, part_bytes, uploads_at_once, ..
+            } => {
+                let wanted = Wanted {
+                    number: *number,
+                    key,
+                    upload_id,
+                    first_part: *first_part,
+                    parts: *parts,
+                    part_bytes: *part_bytes,
+                    uploads_at_once: *uploads_at_once,
+                };
+                self.write_manifest(case, wanted).await
+            }
+            Action::AcquireMemory { instance, document, collector, delivery_seconds } => {
+                self.acquire_memory(case, instance, document, collector, *delivery_seconds).await
+            }
+            Action::CompleteUpload { key, upload_id, parts, bytes, crc64nvme, .. } => {
+                self.complete_upload(key, upload_id, *parts, *bytes, crc64nvme.as_deref()).await
+            }
+            Action::KeepAcquisition { acquisition, .. } => self.keep_acquisition(case, acquisition).await,
             Action::CreateSnapshots { instance, description, tags } => {
                 self.create_snapshots(instance, description, tags).await
             }
@@ -666,6 +700,168 @@ impl Cloud {
         Ok(Performed::applied(answer.request_id()).with(vec![evidence]))
     }
 
+    async fn keep_console_output(&self, case: &Case, instance: &InstanceId) -> Result<Performed, CloudError> {
+        let operation = "ec2:GetConsoleOutput";
+        let ask = |latest: Option<bool>| {
+            self.ec2.get_console_output().instance_id(instance.as_str()).set_latest(latest).send()
+        };
+        // The latest is there on Nitro only; elsewhere what was printed up to the last boot has to do.
+        let answer = match ask(Some(true)).await {
+            Ok(answer) => answer,
+            Err(_) => ask(None).await.map_err(|error| CloudError::from_sdk(operation, instance.as_str(), &error))?,
+        };
+        let printed = decoded(operation, instance, answer.output())?;
+        self.keep_console(case, "output.txt", "text/plain; charset=utf-8", printed).await
+    }
+
+    async fn keep_console_screenshot(&self, case: &Case, instance: &InstanceId) -> Result<Performed, CloudError> {
+        let operation = "ec2:GetConsoleScreenshot";
+        let sent = self.ec2.get_console_screenshot().instance_id(instance.as_str()).send().await;
+        let answer = sent.map_err(|error| CloudError::from_sdk(operation, instance.as_str(), &error))?;
+        let picture = decoded(operation, instance, answer.image_data())?;
+        self.keep_console(case, "screenshot.jpg", "image/jpeg", picture).await
+    }
+
+    async fn keep_console(
+        &self,
+        case: &Case,
+        name: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Performed, CloudError> {
+        let key = format!("{}console/{name}", case.prefix());
+        let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let described = |sha256: Option<String>| Evidence {
+            kind: EvidenceKind::Object,
+            id: key.clone(),
+            description: "the instance's console, as EC2 has it".to_owned(),
+            location: Some(format!("s3://{}/{key}", self.bucket())),
+            sha256,
+            size: Some(size),
+        };
+        match self.create(&key, content_type, body).await? {
+            Created::Yes { sha256, request_id } => {
+                Ok(Performed::applied(request_id.as_deref()).with(vec![described(Some(sha256))]))
+            }
+            Created::Exists => Ok(Performed::applied(None).with(vec![described(None)]).already()),
+        }
+    }
+
+    async fn begin_upload(&self, key: &str) -> Result<Performed, CloudError> {
+        // Without an algorithm S3 takes CRC-64/NVME of its own accord and asks no checksum of each part
+        // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html).
+        let answer = self
+            .s3
+            .create_multipart_upload()
+            .bucket(self.bucket())
+            .key(key)
+            .content_type("application/octet-stream")
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("s3:CreateMultipartUpload", key, &error))?;
+        Ok(Performed::applied(aws_sdk_s3::operation::RequestId::request_id(&answer)))
+    }
+
+    async fn write_manifest(&self, case: &Case, wanted: Wanted<'_>) -> Result<Performed, CloudError> {
+        let key = manifest_key(case, wanted.number);
+        let manifest = self.manifest(case, wanted).await?;
+        let body = serde_json::to_vec(&manifest)
+            .map_err(|error| CloudError::unusable("s3:PutObject", key.as_str(), error.to_string()))?;
+        match self.create(&key, "application/json", body).await? {
+            Created::Yes { request_id, .. } => Ok(Performed::applied(request_id.as_deref())),
+            Created::Exists => Ok(Performed::applied(None).already()),
+        }
+    }
+
+    /// The parameters are addresses that are good for an hour: they are in the command and nowhere else of ours.
+    async fn acquire_memory(
+        &self,
+        case: &Case,
+        instance: &InstanceId,
+        document: &str,
+        collector: &str,
+        delivery_seconds: i32,
+    ) -> Result<Performed, CloudError> {
+        let operation = "ssm:SendCommand";
+        let (fetch, manifest) = self.collector_addresses(case, collector, 1).await?;
+        let answer = self
+            .ssm
+            .send_command()
+            .document_name(document)
+            .instance_ids(instance.as_str())
+            .comment(format!("stasis memory {}", case.case_id))
+            .timeout_seconds(delivery_seconds)
+            .parameters("CollectorUrl", vec![fetch])
+            .parameters("CollectorSha256", vec![collector.to_owned()])
+            .parameters("ManifestUrl", vec![manifest])
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(operation, instance.as_str(), &error))?;
+        let id = answer
+            .command()
+            .and_then(|c| c.command_id())
+            .ok_or_else(|| CloudError::unusable(operation, instance.as_str(), "it names no command"))?;
+        let evidence = Evidence {
+            kind: EvidenceKind::Command,
+            id: id.to_owned(),
+            description: format!("Run Command {document}"),
+            location: None,
+            sha256: None,
+            size: None,
+        };
+        Ok(Performed::applied(answer.request_id()).with(vec![evidence]))
+    }
+
+    async fn complete_upload(
+        &self,
+        key: &str,
+        upload_id: &str,
+        parts: u32,
+        bytes: u64,
+        crc64nvme: Option<&str>,
+    ) -> Result<Performed, CloudError> {
+        let operation = "s3:CompleteMultipartUpload";
+        let listed = self.parts(key, upload_id).await?;
+        let wanted = usize::try_from(parts).unwrap_or(usize::MAX);
+        let made = listed.iter().take(wanted).map(|part| {
+            CompletedPart::builder()
+                .set_part_number(part.part_number())
+                .set_e_tag(part.e_tag().map(str::to_owned))
+                .build()
+        });
+        let upload = CompletedMultipartUpload::builder().set_parts(Some(made.collect())).build();
+        let patient = TimeoutConfig::builder()
+            .operation_attempt_timeout(COMPLETION_LIMIT)
+            .operation_timeout(COMPLETION_LIMIT)
+            .build();
+        let answer = self
+            .s3
+            .complete_multipart_upload()
+            .bucket(self.bucket())
+            .key(key)
+            .upload_id(upload_id)
+            .multipart_upload(upload)
+            .mpu_object_size(i64::try_from(bytes).unwrap_or(i64::MAX))
+            .set_checksum_crc64_nvme(crc64nvme.map(str::to_owned))
+            .set_checksum_type(crc64nvme.map(|_| ChecksumType::FullObject))
+            .customize()
+            .config_override(aws_sdk_s3::config::Builder::new().timeout_config(patient))
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(operation, key, &error))?;
+        Ok(Performed::applied(aws_sdk_s3::operation::RequestId::request_id(&answer)))
+    }
+
+    async fn keep_acquisition(&self, case: &Case, acquisition: &Acquisition) -> Result<Performed, CloudError> {
+        let key = format!("{}{FOLDER}{OUTCOME}", case.prefix());
+        let body = serde_json::to_vec_pretty(acquisition)
+            .map_err(|error| CloudError::unusable("s3:PutObject", key.as_str(), error.to_string()))?;
+        match self.create(&key, "application/json", body).await? {
+            Created::Yes { request_id, .. } => Ok(Performed::applied(request_id.as_deref())),
+            Created::Exists => Ok(Performed::applied(None).already()),
+        }
+    }
+
     async fn keep_command_output(
         &self,
         case: &Case,
@@ -821,4 +1017,75 @@ fn permission(allows: &Allows) -> IpPermission {
         Peer::Other(_) => permission,
     }
     .build()
+}
+
+/// What EC2 gives in base64; nothing where it has nothing.
+fn decoded(operation: &'static str, instance: &InstanceId, text: Option<&str>) -> Result<Vec<u8>, CloudError> {
+    STANDARD
+        .decode(text.unwrap_or_default())
+        .map_err(|error| CloudError::unusable(operation, instance.as_str(), error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_config::{BehaviorVersion, Region as SdkRegion};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    /// What the local S3 does not look at is asserted on the request: the checksum of the whole image, its size, and
+    /// the parts by number, however the listing was sorted.
+    #[tokio::test]
+    async fn an_upload_is_completed_with_the_checksum_of_the_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let (sender, requests) = mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                let mut stream = stream.expect("a connection");
+                let mut request = vec![0_u8; 64 << 10];
+                let mut read = 0;
+                while !String::from_utf8_lossy(&request[..read]).contains("\r\n\r\n")
+                    || String::from_utf8_lossy(&request[..read]).starts_with("POST")
+                        && !String::from_utf8_lossy(&request[..read]).contains("</CompleteMultipartUpload>")
+                {
+                    read += stream.read(&mut request[read..]).expect("a request");
+                }
+                let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                let body = if text.starts_with("GET") {
+                    let part = |n: u32| {
+                        format!("<Part><PartNumber>{n}</PartNumber><ETag>\"e{n}\"</ETag><Size>5</Size></Part>")
+                    };
+                    format!("<ListPartsResult>{}{}{}</ListPartsResult>", part(3), part(1), part(2))
+                } else {
+                    "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>".to_owned()
+                };
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                stream.write_all(format!("{head}{body}").as_bytes()).expect("answered");
+                sender.send(text).expect("kept");
+            }
+        });
+        let credentials = aws_sdk_s3::config::Credentials::new("a", "b", None, None, "test");
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(SdkRegion::new("eu-central-1"))
+            .endpoint_url(endpoint)
+            .credentials_provider(credentials)
+            .load()
+            .await;
+        let cloud = Cloud::new(&config, &"eu-central-1".parse().expect("a region"), "evidence");
+        cloud.complete_upload("k", "u", 2, 10, Some("AAAAAAAAAAA=")).await.expect("completed");
+        let _listed = requests.recv().expect("a listing");
+        let completed = requests.recv().expect("a completion").to_lowercase();
+        for part in [
+            "x-amz-checksum-crc64nvme: aaaaaaaaaaa=",
+            "x-amz-checksum-type: full_object",
+            "x-amz-mp-object-size: 10",
+            "<partnumber>1</partnumber>",
+            "<partnumber>2</partnumber>",
+        ] {
+            assert!(completed.contains(part), "{part}: {completed}");
+        }
+        assert!(!completed.contains("<partnumber>3</partnumber>"));
+    }
 }

@@ -7,6 +7,7 @@ use stasis_model::baseline::Observed;
 use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{CaptureFacts, Command, CommandStep};
+use stasis_model::ids::InstanceId;
 use stasis_model::stage::{Failure, Next, Plan};
 
 /// Code of the obstacle that there is no agent to ask.
@@ -52,6 +53,7 @@ fn start(case: &Case, facts: &CaptureFacts) -> Plan {
                 AGENT_OFFLINE,
                 format!("{instance} is not managed by Systems Manager, so nothing on it can be read: no volatile data was captured"),
             ));
+            plan.step(console(instance));
             return plan;
         }
         Observed::Known(Some(agent)) if !agent.is_online() => {
@@ -62,6 +64,7 @@ fn start(case: &Case, facts: &CaptureFacts) -> Plan {
                     agent.ping_status
                 ),
             ));
+            plan.step(console(instance));
             return plan;
         }
         Observed::Known(Some(_)) => {}
@@ -79,6 +82,11 @@ fn start(case: &Case, facts: &CaptureFacts) -> Plan {
     }]);
     plan.next = Next::Wait(FIRST_WAIT);
     plan
+}
+
+/// What EC2 has of the console needs no agent, and is all that there is without one.
+fn console(instance: &InstanceId) -> Vec<Action> {
+    [false, true].map(|screenshot| Action::KeepConsole { instance: instance.clone(), screenshot }).to_vec()
 }
 
 /// Waits for the command, or keeps what came of it.
@@ -173,6 +181,7 @@ mod tests {
                         status: (*status).to_owned(),
                         response_code: i32::from(*status != "Success"),
                         has_output: *has_output,
+                        said: String::new(),
                     })
                     .collect(),
             }),
@@ -222,7 +231,9 @@ mod tests {
         }));
         for facts in [none, lost] {
             let plan = plan(&case, &facts, after(0));
-            assert_eq!((codes(&plan), plan.actions().count(), plan.next), (vec![AGENT_OFFLINE], 0, Next::Finish));
+            assert_eq!((codes(&plan), plan.next), (vec![AGENT_OFFLINE], Next::Finish));
+            assert!(plan.actions().all(|action| matches!(action, Action::KeepConsole { .. })), "{plan:?}");
+            assert_eq!(plan.actions().count(), 2);
         }
     }
 

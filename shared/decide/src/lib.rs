@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod detach;
 pub mod manifest;
+pub mod memory;
 mod network_acl;
 pub mod prepare;
 pub mod preserve;

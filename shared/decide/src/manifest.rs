@@ -21,6 +21,10 @@ pub struct ManifestEntry {
     pub size: u64,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
+    /// The image of the memory may be too large to be read once more: its SHA-256 is then the one that the collector
+    /// took while sending, and S3 compared its CRC-64/NVME.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hashed_by_collector: bool,
 }
 
 /// The list of every file of a case.

@@ -14,6 +14,7 @@ use stasis_model::facts::{
     Allows, BucketFacts, Command, DetachFacts, Endpoints, Peer, QuarantineFacts, QuarantineGroup, Rule, Snapshot,
     StoredObject, VerifyFacts, VpcFacts,
 };
+use stasis_model::memory::{Acquisition, AcquisitionStatus, Format, MemoryPolicy};
 use stasis_model::tags;
 use stasis_model::trigger::{Request, Source};
 use stasis_model::{SCHEMA, Timestamp};
@@ -68,6 +69,7 @@ pub(crate) fn case() -> Case {
             quarantine_profile: "stasis-quarantine".to_owned(),
             capture_document: "Stasis-CaptureVolatile".to_owned(),
             capture_limit_seconds: 600,
+            memory: MemoryPolicy::default(),
         },
         baseline: Baseline {
             schema: SCHEMA,
@@ -193,6 +195,28 @@ pub(crate) fn ready(case: &Case, known: &VpcFacts) -> VpcFacts {
 }
 
 /// What AWS says when everything is as it must be.
+/// What came of an acquisition of 1 GiB.
+pub(crate) fn acquisition(status: AcquisitionStatus) -> Acquisition {
+    Acquisition {
+        schema: SCHEMA,
+        status,
+        reason: (status != AcquisitionStatus::Captured).then(|| "a reason".to_owned()),
+        machine_bytes: Some(1 << 30),
+        host_bytes: Some(1 << 30),
+        expected_bytes: Some((1 << 30) + 32),
+        received_bytes: (1 << 30) + 32,
+        gap_bytes: 0,
+        gaps: 0,
+        format: Format::Lime,
+        sha256: Some("aa".repeat(32)),
+        crc64nvme: None,
+        version_id: None,
+        kernel: None,
+        command_id: Some("c-2".to_owned()),
+        notes: Vec::new(),
+    }
+}
+
 pub(crate) fn contained() -> VerifyFacts {
     let case = case();
     let mut instance = case.baseline.instance.clone();
@@ -249,6 +273,7 @@ pub(crate) fn contained() -> VerifyFacts {
         recorded: Observed::Known(Some(true)),
         snapshots: Observed::Known(snapshots(&["completed", "completed"])),
         volatile: Observed::Known(vec![StoredObject { key: "cases/x/volatile/clockLinux.txt".to_owned(), size: 12 }]),
+        memory: Observed::Known(None),
         bucket: Observed::Known(BucketFacts { versioned: true, lock: Some(("GOVERNANCE".to_owned(), 365)) }),
     }
 }
@@ -273,6 +298,7 @@ pub(crate) fn unreadable() -> VerifyFacts {
         recorded: no(),
         snapshots: no(),
         volatile: no(),
+        memory: no(),
         bucket: no(),
     }
 }

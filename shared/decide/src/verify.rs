@@ -10,7 +10,8 @@ use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::facts::{Allows, Peer, QuarantineFacts, Snapshot, VerifyFacts};
 use stasis_model::ids::GroupId;
-use stasis_model::stage::{Next, Plan};
+use stasis_model::memory::{AcquisitionStatus, MemoryChoice};
+use stasis_model::stage::{Next, Plan, Stage, StageStatus};
 use stasis_model::tags;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ const OUTBOUND: &str = "quarantine group lets out only what the policy allows";
 const COMMAND: &str = "Run Command recorded";
 const VOLATILE: &str = "volatile data in the evidence bucket";
 const SNAPSHOTS: &str = "snapshots encrypted and tagged";
+const MEMORY: &str = "memory in the evidence bucket";
 const SNAPSHOTS_COMPLETE: &str = "snapshots complete";
 const BUCKET: &str = "evidence bucket versioned and Object-Locked";
 
@@ -149,6 +151,7 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     }
     checks.push(command(facts));
     checks.push(volatile(facts));
+    checks.extend(memory(case, facts));
     checks.extend(snapshots(case, facts));
     checks.push(bucket(facts));
     checks
@@ -420,6 +423,31 @@ fn completeness(snapshots: &[Snapshot]) -> Check {
     Check { name: SNAPSHOTS_COMPLETE.to_owned(), status, expected: "completed".to_owned(), observed: progress }
 }
 
+/// The memory, where the policy asks for it. Anything less than the whole is no pass.
+fn memory(case: &Case, facts: &VerifyFacts) -> Option<Check> {
+    let expected = "captured";
+    if case.policy.memory.choice != MemoryChoice::Acquire {
+        return None;
+    }
+    Some(match &facts.memory {
+        Observed::Unknown(why) => Check::unknown(MEMORY, expected, format!("could not be read: {why}")),
+        Observed::Known(Some(outcome)) => {
+            let whole = outcome.status == AcquisitionStatus::Captured;
+            let reason = outcome.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            Check::of(
+                MEMORY,
+                expected,
+                whole,
+                format!("{}, {}{reason}", outcome.status, crate::memory::in_words(outcome)),
+            )
+        }
+        Observed::Known(None) => match case.stages.get(&Stage::Memory) {
+            Some(stage) if stage.status == StageStatus::Waiting => Check::unknown(MEMORY, expected, &stage.summary),
+            _ => Check::missing(MEMORY, expected, "nothing was acquired"),
+        },
+    })
+}
+
 fn bucket(facts: &VerifyFacts) -> Check {
     let expected = "versioning enabled, Object Lock with a default retention";
     of_fact(BUCKET, expected, &facts.bucket, |bucket| {
@@ -606,5 +634,27 @@ mod tests {
         }));
         facts.volatile = Observed::Known(Vec::new());
         assert_eq!(status_of(&facts, VOLATILE), CheckStatus::Unknown);
+    }
+
+    #[test]
+    fn only_the_whole_memory_passes_and_none_is_missed_where_none_was_asked_for() {
+        let mut case = sample::case();
+        let status = |case: &Case, memory| {
+            let facts = VerifyFacts { memory, ..sample::contained() };
+            checklist(case, &facts).into_iter().find(|c| c.name == MEMORY).map(|c| c.status)
+        };
+        assert_eq!(status(&case, Observed::Known(None)), None);
+        case.policy.memory.choice = MemoryChoice::Acquire;
+        assert_eq!(status(&case, Observed::Known(None)), Some(CheckStatus::Missing));
+        assert_eq!(status(&case, Observed::Unknown("AccessDenied".to_owned())), Some(CheckStatus::Unknown));
+        for (outcome, expected) in [
+            (AcquisitionStatus::Captured, CheckStatus::Pass),
+            (AcquisitionStatus::Partial, CheckStatus::Fail),
+            (AcquisitionStatus::Procmem, CheckStatus::Fail),
+            (AcquisitionStatus::Unsupported, CheckStatus::Fail),
+            (AcquisitionStatus::Failed, CheckStatus::Fail),
+        ] {
+            assert_eq!(status(&case, Observed::Known(Some(sample::acquisition(outcome)))), Some(expected), "{outcome}");
+        }
     }
 }

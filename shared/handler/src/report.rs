@@ -10,14 +10,18 @@ use serde_json::Value;
 use stasis_cloud::Cloud;
 use stasis_cloud::casefile::Digested;
 use stasis_decide::manifest::{self, ManifestEntry};
+use stasis_decide::memory;
 use stasis_decide::report::{self, Conclusion, Material};
 use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::outcome::{RunResult, RunStatus};
 use stasis_model::stage::{Failure, FileRef, Stage, StageReport, StageStatus};
 use stasis_model::{SCHEMA, Timestamp, now};
+use std::collections::BTreeMap;
 use tracing::Instrument as _;
 
+/// Up to this size the image of the memory is read once more for its hash, in bytes; above it takes too long.
+const READ_AGAIN: u64 = 1 << 30;
 /// Key of the input that says whether the run is over.
 const FINAL: &str = "final";
 
@@ -127,13 +131,27 @@ fn own_report(
 async fn write_manifest(cloud: &Cloud, case: &Case, complete: bool) -> Result<(), HandlerError> {
     let key = format!("{}{}", case.prefix(), manifest::NAME);
     let listed = cloud.list(&case.prefix()).await?;
+    let sizes: BTreeMap<&str, u64> = listed.iter().map(|o| (o.key.as_str(), o.size)).collect();
     let keys: Vec<&str> = listed.iter().map(|o| o.key.as_str()).filter(|k| *k != key).collect();
+    let image = memory::image_key(case);
+    let (large, keys): (Vec<&str>, Vec<&str>) =
+        keys.into_iter().partition(|key| *key == image && sizes.get(key).is_some_and(|size| *size > READ_AGAIN));
     let digested = join_all(keys.iter().map(|key| cloud.digest(key))).await;
     let mut files = Vec::new();
     for (key, digested) in keys.iter().zip(digested) {
         if let Some(Digested { size, version_id, sha256 }) = digested? {
-            files.push(ManifestEntry { key: (*key).to_owned(), version_id, size, sha256 });
+            files.push(ManifestEntry { key: (*key).to_owned(), version_id, size, sha256, hashed_by_collector: false });
         }
+    }
+    for key in large {
+        let outcome = cloud.acquisition(case).await?;
+        files.push(ManifestEntry {
+            key: key.to_owned(),
+            size: sizes.get(key).copied().unwrap_or_default(),
+            version_id: outcome.as_ref().and_then(|outcome| outcome.version_id.clone()),
+            sha256: outcome.and_then(|outcome| outcome.sha256).unwrap_or_else(|| "not known".to_owned()),
+            hashed_by_collector: true,
+        });
     }
     let previous = cloud.fetch(&key).await?.map(|f| FileRef { key: key.clone(), sha256: f.sha256 });
     let manifest = manifest::manifest(&case.case_id, &case.ticket, files, previous, complete, now());

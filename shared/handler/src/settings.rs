@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use stasis_model::case::Policy;
 use stasis_model::ids::Region;
+use stasis_model::memory::MemoryPolicy;
 use std::str::FromStr;
 
 /// The settings of a function.
@@ -41,6 +42,14 @@ const CREDENTIALS: &str = "STASIS_CREDENTIALS";
 const PROFILE: &str = "STASIS_QUARANTINE_PROFILE";
 const DOCUMENT: &str = "STASIS_CAPTURE_DOCUMENT";
 const LIMIT: &str = "STASIS_CAPTURE_LIMIT_SECONDS";
+const MEMORY: &str = "STASIS_MEMORY";
+const MEMORY_DOCUMENT: &str = "STASIS_MEMORY_DOCUMENT";
+const MEMORY_FORMAT: &str = "STASIS_MEMORY_FORMAT";
+const MEMORY_LIMIT: &str = "STASIS_MEMORY_LIMIT_SECONDS";
+const MEMORY_PACE: &str = "STASIS_MEMORY_MEBIBYTES_PER_SECOND";
+const WRITER_ROLE: &str = "STASIS_EVIDENCE_WRITER_ROLE_ARN";
+const COLLECTOR_X86_64: &str = "STASIS_COLLECTOR_X86_64";
+const COLLECTOR_ARM64: &str = "STASIS_COLLECTOR_ARM64";
 
 impl Settings {
     /// The settings in the environment.
@@ -68,6 +77,18 @@ impl Settings {
                 quarantine_profile: value(PROFILE).unwrap_or_else(|| "stasis-quarantine".to_owned()),
                 capture_document: value(DOCUMENT).unwrap_or_else(|| "Stasis-CaptureVolatile".to_owned()),
                 capture_limit_seconds: value(LIMIT).map_or(Ok(600), |text| parsed(LIMIT, &text))?,
+                memory: MemoryPolicy {
+                    choice: chosen(MEMORY, value(MEMORY))?,
+                    document: value(MEMORY_DOCUMENT).unwrap_or_else(|| "Stasis-AcquireMemory".to_owned()),
+                    writer_role: value(WRITER_ROLE).unwrap_or_default(),
+                    collector_x86_64: collector(COLLECTOR_X86_64, value(COLLECTOR_X86_64))?,
+                    collector_arm64: collector(COLLECTOR_ARM64, value(COLLECTOR_ARM64))?,
+                    format: chosen(MEMORY_FORMAT, value(MEMORY_FORMAT))?,
+                    limit_seconds: value(MEMORY_LIMIT).map_or(Ok(21_600), |text| parsed(MEMORY_LIMIT, &text))?,
+                    bytes_per_second: value(MEMORY_PACE)
+                        .map_or(Ok(0_u64), |text| parsed(MEMORY_PACE, &text))?
+                        .saturating_mul(1 << 20),
+                },
             },
             topic: value(TOPIC),
         })
@@ -86,6 +107,16 @@ impl Settings {
 fn chosen<T: DeserializeOwned + Default>(name: &'static str, word: Option<String>) -> Result<T, SettingsError> {
     let Some(word) = word else { return Ok(T::default()) };
     serde_json::from_value(word.into()).map_err(|error| SettingsError { name, problem: error.to_string() })
+}
+
+/// The SHA-256 of a collector; empty where none is deployed.
+fn collector(name: &'static str, value: Option<String>) -> Result<String, SettingsError> {
+    let value = value.unwrap_or_default();
+    let is_hash = value.len() == 64 && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if value.is_empty() || is_hash {
+        return Ok(value);
+    }
+    Err(SettingsError { name, problem: "is no SHA-256 in lower-case hexadecimal".to_owned() })
 }
 
 fn parsed<T: FromStr>(name: &'static str, text: &str) -> Result<T, SettingsError>
@@ -119,6 +150,10 @@ mod tests {
             ([good.as_slice(), &[(MINIMUM, "raise")]].concat(), MINIMUM),
             ([good.as_slice(), &[(CREDENTIALS, "burn")]].concat(), CREDENTIALS),
             ([good.as_slice(), &[(LIMIT, "soon")]].concat(), LIMIT),
+            ([good.as_slice(), &[(MEMORY, "some")]].concat(), MEMORY),
+            ([good.as_slice(), &[(MEMORY_FORMAT, "raw")]].concat(), MEMORY_FORMAT),
+            ([good.as_slice(), &[(MEMORY_PACE, "-1")]].concat(), MEMORY_PACE),
+            ([good.as_slice(), &[(COLLECTOR_ARM64, "../collector")]].concat(), COLLECTOR_ARM64),
         ] {
             assert!(read(&variables).expect_err("refused").to_string().contains(name), "{name}");
         }

@@ -284,7 +284,15 @@ fn conclude(
         started_at,
         finished_at: now(),
         wait_seconds,
-        summary: summary(status, &tally.records, &failures, &plan.checks, &evidence, wait_seconds),
+        summary: summary(
+            status,
+            &tally.records,
+            &failures,
+            &plan.checks,
+            &evidence,
+            plan.progress.as_deref(),
+            wait_seconds,
+        ),
         previous,
         actions: tally.records,
         failures,
@@ -300,6 +308,7 @@ fn summary(
     failures: &[Failure],
     checks: &[Check],
     evidence: &[Evidence],
+    progress: Option<&str>,
     wait: Option<u32>,
 ) -> String {
     let applied = records.iter().filter(|r| matches!(r.outcome, Outcome::Applied | Outcome::AlreadySo)).count();
@@ -312,7 +321,7 @@ fn summary(
     };
     match status {
         StageStatus::Planned => format!("{} actions planned, none done", records.len()),
-        StageStatus::Waiting => format!("{done}, looking again in {} s", wait.unwrap_or(0)),
+        StageStatus::Waiting => format!("{}, looking again in {} s", progress.unwrap_or(&done), wait.unwrap_or(0)),
         StageStatus::Incomplete => failures.first().map_or_else(String::new, |f| f.message.clone()),
         _ => done,
     }

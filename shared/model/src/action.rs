@@ -4,6 +4,7 @@
 use crate::Timestamp;
 use crate::facts::Allows;
 use crate::ids::{GroupId, InstanceId, InterfaceId, VolumeId, VpcId};
+use crate::memory::Acquisition;
 use crate::tags::Tag;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -177,6 +178,72 @@ pub enum Action {
         command_id: String,
         /// The step.
         step: String,
+    },
+    /// Keeps what EC2 itself has of the instance's console: all that there is where no agent answers.
+    KeepConsole {
+        /// The instance.
+        instance: InstanceId,
+        /// A picture of it (or else what was printed).
+        screenshot: bool,
+    },
+    /// Begins the upload of the memory image.
+    BeginUpload {
+        /// The instance.
+        instance: InstanceId,
+        /// Where the image will be.
+        key: String,
+    },
+    /// Writes a manifest: presigned addresses of the parts of that upload and of a few objects, for the collector.
+    WriteManifest {
+        /// The instance.
+        instance: InstanceId,
+        /// Its number, from 1.
+        number: u32,
+        /// Where the image will be.
+        key: String,
+        /// The upload.
+        upload_id: String,
+        /// The number of the first part that is signed.
+        first_part: u32,
+        /// How many parts are signed.
+        parts: u32,
+        /// The size of a part, in bytes.
+        part_bytes: u64,
+        /// How many parts may be on their way at the same time.
+        uploads_at_once: u8,
+    },
+    /// Has the agent run the collector.
+    AcquireMemory {
+        /// The instance.
+        instance: InstanceId,
+        /// The document.
+        document: String,
+        /// SHA-256 of the collector.
+        collector: String,
+        /// How long delivery may take, in seconds.
+        delivery_seconds: i32,
+    },
+    /// Makes the object of the parts that arrived.
+    CompleteUpload {
+        /// The instance.
+        instance: InstanceId,
+        /// Where the image will be.
+        key: String,
+        /// The upload.
+        upload_id: String,
+        /// How many parts, from the first on.
+        parts: u32,
+        /// How many bytes they have together.
+        bytes: u64,
+        /// The checksum that S3 compares, where one is known.
+        crc64nvme: Option<String>,
+    },
+    /// Writes down what came of the acquisition.
+    KeepAcquisition {
+        /// The instance.
+        instance: InstanceId,
+        /// What came of it.
+        acquisition: Box<Acquisition>,
     },
     /// Snapshots every EBS volume of the instance at one point in time.
     CreateSnapshots {
@@ -355,6 +422,12 @@ impl Action {
             | Self::DeregisterFromClassicLoadBalancer { instance, .. }
             | Self::SendCommand { instance, .. }
             | Self::KeepCommandOutput { instance, .. }
+            | Self::KeepConsole { instance, .. }
+            | Self::BeginUpload { instance, .. }
+            | Self::WriteManifest { instance, .. }
+            | Self::AcquireMemory { instance, .. }
+            | Self::CompleteUpload { instance, .. }
+            | Self::KeepAcquisition { instance, .. }
             | Self::CreateSnapshots { instance, .. }
             | Self::ReplaceInstanceProfile { instance, .. }
             | Self::RegisterWithClassicLoadBalancer { instance, .. }
@@ -431,6 +504,12 @@ impl Action {
             Self::Quarantine { .. } | Self::RestoreGroups { .. } => &["ec2:ModifyNetworkInterfaceAttribute"],
             Self::SendCommand { .. } => &["ssm:SendCommand"],
             Self::KeepCommandOutput { .. } => &["ssm:GetCommandInvocation", "s3:PutObject"],
+            Self::KeepConsole { screenshot: true, .. } => &["ec2:GetConsoleScreenshot", "s3:PutObject"],
+            Self::KeepConsole { screenshot: false, .. } => &["ec2:GetConsoleOutput", "s3:PutObject"],
+            Self::BeginUpload { .. } | Self::KeepAcquisition { .. } => &["s3:PutObject"],
+            Self::WriteManifest { .. } => &["sts:AssumeRole", "s3:PutObject"],
+            Self::AcquireMemory { .. } => &["sts:AssumeRole", "ssm:SendCommand"],
+            Self::CompleteUpload { .. } => &["s3:ListMultipartUploadParts", "s3:PutObject"],
             Self::CreateSnapshots { .. } => &["ec2:CreateSnapshots", "ec2:CreateTags"],
         }
     }
@@ -497,6 +576,17 @@ impl fmt::Display for Action {
             }
             Self::SendCommand { document, .. } => write!(out, "have the agent read volatile data ({document})"),
             Self::KeepCommandOutput { step, .. } => write!(out, "keep what {step} printed"),
+            Self::KeepConsole { screenshot: true, .. } => write!(out, "keep a picture of the console"),
+            Self::KeepConsole { screenshot: false, .. } => write!(out, "keep what the console printed"),
+            Self::BeginUpload { .. } => write!(out, "begin the upload of the memory image"),
+            Self::WriteManifest { number, parts, part_bytes, .. } => {
+                write!(out, "write manifest {number}: addresses for {parts} parts of {} MiB", part_bytes >> 20)
+            }
+            Self::AcquireMemory { document, .. } => write!(out, "have the agent run the collector ({document})"),
+            Self::CompleteUpload { parts, bytes, .. } => {
+                write!(out, "make the image of {parts} parts, {bytes} bytes")
+            }
+            Self::KeepAcquisition { acquisition, .. } => write!(out, "write down the outcome: {}", acquisition.status),
             Self::CreateSnapshots { .. } => write!(out, "snapshot every EBS volume at one point in time"),
             Self::DenyAddress { entry } => write!(out, "deny {entry}, for the whole subnet"),
             Self::ReplaceInstanceProfile { from, to, .. } => {

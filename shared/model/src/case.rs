@@ -4,6 +4,7 @@
 use crate::Timestamp;
 use crate::baseline::Baseline;
 use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
+use crate::memory::MemoryPolicy;
 use crate::stage::{Stage, StageOutcome};
 use crate::trigger::Source;
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,9 @@ pub struct Policy {
     pub capture_document: String,
     /// How long the agent may take, in seconds.
     pub capture_limit_seconds: i64,
+    /// How the memory is acquired.
+    #[serde(default)]
+    pub memory: MemoryPolicy,
 }
 
 /// One incident on one instance.

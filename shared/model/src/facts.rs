@@ -8,6 +8,7 @@ use crate::baseline::{
     TargetRegistration,
 };
 use crate::ids::{CaseId, GroupId, InstanceId, SnapshotId, VolumeId, VpcId};
+use crate::memory::Acquisition;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -194,6 +195,8 @@ pub struct CommandStep {
     pub response_code: i32,
     /// Whether it printed anything.
     pub has_output: bool,
+    /// The beginning of what it printed. From the host: to be cut and escaped before anybody reads it.
+    pub said: String,
 }
 
 /// What preserve reads.
@@ -343,6 +346,8 @@ pub struct VerifyFacts {
     pub snapshots: Observed<Vec<Snapshot>>,
     /// What the volatile folder of the case holds.
     pub volatile: Observed<Vec<StoredObject>>,
+    /// What came of the acquisition of memory; none where it has not ended.
+    pub memory: Observed<Option<Acquisition>>,
     /// The evidence bucket.
     pub bucket: Observed<BucketFacts>,
 }

@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod facts;
 pub mod finding;
 pub mod ids;
+pub mod memory;
 pub mod outcome;
 pub mod stage;
 pub mod tags;

@@ -25,6 +25,8 @@ pub enum Stage {
     Quarantine,
     /// Reads volatile data.
     Capture,
+    /// Acquires the memory.
+    Memory,
     /// Snapshots the disks.
     Preserve,
     /// Takes the power of the instance's role away.
@@ -39,13 +41,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Triage,
         Self::Protect,
         Self::Detach,
         Self::Prepare,
         Self::Quarantine,
         Self::Capture,
+        Self::Memory,
         Self::Preserve,
         Self::Revoke,
         Self::Verify,
@@ -62,6 +65,7 @@ impl Stage {
             Self::Prepare => "prepare",
             Self::Quarantine => "quarantine",
             Self::Capture => "capture",
+            Self::Memory => "memory",
             Self::Preserve => "preserve",
             Self::Revoke => "revoke",
             Self::Verify => "verify",
@@ -134,6 +138,8 @@ pub struct Plan {
     pub checks: Vec<Check>,
     /// Evidence that was found and needs no action.
     pub evidence: Vec<Evidence>,
+    /// How far what is waited for has come, in a few words.
+    pub progress: Option<String>,
 }
 
 impl Plan {
@@ -146,6 +152,7 @@ impl Plan {
             notes: Vec::new(),
             checks: Vec::new(),
             evidence: Vec::new(),
+            progress: None,
         }
     }
 

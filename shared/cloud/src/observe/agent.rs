@@ -38,8 +38,13 @@ impl Cloud {
         }))
     }
 
-    /// The command of a case, found by the comment that marks it: SSM takes neither tag nor client token.
-    pub(crate) async fn command(&self, case: &Case, comment: &str) -> Result<Option<Command>, CloudError> {
+    /// The command of a case with this document, found by the comment that marks it: SSM takes neither tag nor client token.
+    pub(crate) async fn command(
+        &self,
+        case: &Case,
+        document: &str,
+        comment: &str,
+    ) -> Result<Option<Command>, CloudError> {
         let id = case.instance.instance_id.as_str();
         // A busy host has a month of other people's commands: only those since the case was opened matter.
         let opened = (case.opened_at - TimeDelta::minutes(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -61,9 +66,7 @@ impl Cloud {
             .map_err(|error| CloudError::from_sdk(COMMANDS, id, &error))?;
         let ours = commands
             .iter()
-            .filter(|c| {
-                c.comment() == Some(comment) && c.document_name() == Some(case.policy.capture_document.as_str())
-            })
+            .filter(|c| c.comment() == Some(comment) && c.document_name() == Some(document))
             .max_by_key(|c| c.requested_date_time().map(|at| at.secs()));
         let Some((command_id, listed)) = ours.and_then(|c| Some((c.command_id()?, c))) else { return Ok(None) };
         let invocation = self.invocation(id, command_id).await?;
@@ -105,5 +108,6 @@ fn step(from: &aws_sdk_ssm::types::CommandPlugin) -> Option<CommandStep> {
         status: from.status().map_or("Pending", |s| s.as_str()).to_owned(),
         response_code: from.response_code(),
         has_output: from.output().is_some_and(|text| !text.trim().is_empty()),
+        said: from.output().unwrap_or_default().to_owned(),
     })
 }

@@ -7,6 +7,7 @@ mod credentials;
 mod evidence;
 mod instance;
 mod memberships;
+mod memory;
 mod network;
 mod release;
 
@@ -100,7 +101,9 @@ impl Cloud {
     /// # Errors
     /// Where Systems Manager's command history cannot be read: sending again without knowing would run twice.
     pub async fn capture_facts(&self, case: &Case, comment: &str) -> Result<CaptureFacts, CloudError> {
-        let (agent, command) = join(self.agent(&case.instance.instance_id), self.command(case, comment)).await;
+        let (agent, command) =
+            join(self.agent(&case.instance.instance_id), self.command(case, &case.policy.capture_document, comment))
+                .await;
         let agent: Observed<Option<Agent>> = agent.into();
         if matches!(agent, Observed::Known(None)) {
             return Ok(CaptureFacts { agent, command: None });
@@ -127,12 +130,12 @@ impl Cloud {
         let instance: Observed<Instance> = described.into();
         let known = instance.known().unwrap_or(&case.baseline.instance);
         let resources = known.resources(id);
-        let ((protection, tags), memberships, quarantine, (command, volatile), (snapshots, bucket)) = join5(
+        let ((protection, tags), memberships, quarantine, (command, volatile), (snapshots, bucket, memory)) = join5(
             join(self.protection(id), self.tags(&resources)),
             self.memberships(id, known, false),
             self.quarantine_facts(case),
-            join(self.command(case, comment), self.volatile(case)),
-            join(self.snapshots(case), self.bucket_facts()),
+            join(self.command(case, &case.policy.capture_document, comment), self.volatile(case)),
+            join3(self.snapshots(case), self.bucket_facts(), self.acquisition(case)),
         )
         .await;
         let endpoint_groups: BTreeSet<GroupId> = quarantine
@@ -159,6 +162,7 @@ impl Cloud {
             recorded,
             snapshots: snapshots.into(),
             volatile: volatile.into(),
+            memory: memory.into(),
             bucket: bucket.into(),
         }
     }

@@ -13,6 +13,7 @@ use stasis_model::action::Action;
 use stasis_model::case::{Case, Mode};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::evidence::Evidence;
+use stasis_model::memory::MemoryChoice;
 use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
 use stasis_model::stage::{Outcome, Stage, StageReport, StageStatus};
 use std::collections::BTreeMap;
@@ -84,14 +85,15 @@ impl Material<'_> {
     }
 }
 
-/// The stages whose work a run of this mode needs.
-fn expected_stages(mode: Mode) -> &'static [Stage] {
-    match mode {
-        Mode::Contain | Mode::DryRun => {
-            &[Stage::Protect, Stage::Detach, Stage::Quarantine, Stage::Capture, Stage::Preserve, Stage::Verify]
-        }
-        Mode::Preserve => &[Stage::Protect, Stage::Capture, Stage::Preserve, Stage::Verify],
-    }
+/// The stages whose work a run of this case needs.
+fn expected_stages(case: &Case) -> Vec<Stage> {
+    let contained = [Stage::Detach, Stage::Quarantine];
+    let mut stages = vec![Stage::Protect];
+    stages.extend(contained.into_iter().filter(|_| case.contains()));
+    stages.push(Stage::Capture);
+    stages.extend((case.policy.memory.choice == MemoryChoice::Acquire).then_some(Stage::Memory));
+    stages.extend([Stage::Preserve, Stage::Verify]);
+    stages
 }
 
 /// How many problems a reason names; all of them are in the report.
@@ -109,7 +111,7 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
         return dry_run(material);
     }
     let mut problems = Vec::new();
-    for stage in expected_stages(case.mode) {
+    for stage in &expected_stages(case) {
         match stages.get(stage) {
             None => problems.push(format!("{stage} did not run")),
             Some(outcome) if matches!(outcome.status, StageStatus::Incomplete | StageStatus::Failed) => {
@@ -243,6 +245,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::sample;
     use stasis_model::SCHEMA;
+    use stasis_model::baseline::Observed;
+    use stasis_model::memory::AcquisitionStatus;
     use stasis_model::stage::{Failure, StageOutcome};
 
     pub(crate) fn outcome(stage: Stage, status: StageStatus) -> StageOutcome {
@@ -262,9 +266,12 @@ pub(crate) mod tests {
 
     pub(crate) fn worked() -> Case {
         let mut case = sample::case();
-        let checklist = crate::verify::checklist(&case, &sample::contained());
-        for stage in expected_stages(Mode::Contain) {
-            case.stages.insert(*stage, outcome(*stage, StageStatus::Done));
+        case.policy.memory.choice = MemoryChoice::Acquire;
+        let mut facts = sample::contained();
+        facts.memory = Observed::Known(Some(sample::acquisition(AcquisitionStatus::Captured)));
+        let checklist = crate::verify::checklist(&case, &facts);
+        for stage in expected_stages(&case) {
+            case.stages.insert(stage, outcome(stage, StageStatus::Done));
         }
         if let Some(verify) = case.stages.get_mut(&Stage::Verify) {
             verify.checklist = checklist;
@@ -302,22 +309,22 @@ pub(crate) mod tests {
 
     #[test]
     fn one_stage_that_failed_in_any_way_makes_it_partial_and_is_named() {
-        for stage in expected_stages(Mode::Contain) {
+        for stage in expected_stages(&worked()) {
             for status in [StageStatus::Incomplete, StageStatus::Failed] {
                 let mut case = worked();
-                let checklist = case.stages.get(stage).map(|o| o.checklist.clone()).unwrap_or_default();
+                let checklist = case.stages.get(&stage).map(|o| o.checklist.clone()).unwrap_or_default();
                 let failed = StageOutcome {
                     failures: vec![Failure::lasting("Denied", "no permission")],
                     checklist,
-                    ..outcome(*stage, status)
+                    ..outcome(stage, status)
                 };
-                case.stages.insert(*stage, failed);
+                case.stages.insert(stage, failed);
                 let conclusion = concluded(&case, true);
                 assert_eq!(conclusion.status, RunStatus::Partial, "{stage} {status}");
                 assert!(conclusion.reason.contains(&format!("{stage}: no permission")), "{}", conclusion.reason);
             }
             let mut case = worked();
-            case.stages.remove(stage);
+            case.stages.remove(&stage);
             assert_eq!(concluded(&case, true).status, RunStatus::Partial, "{stage} missing");
         }
     }

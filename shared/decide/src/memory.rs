@@ -1,0 +1,869 @@
+//! Memory: the collector streams the physical memory into one upload; this decides each next step of that, and what
+//! to make of what arrived. Nothing that the host says counts until S3 or EC2 confirms it, and a host that stalls,
+//! dies or lies is a result, never a reason to wait for ever.
+
+use crate::capture::AGENT_OFFLINE;
+use chrono::TimeDelta;
+use stasis_acquisition::lime;
+use stasis_acquisition::parts::{part_bytes, part_count, uploads_at_once};
+use stasis_acquisition::summary::GapKind;
+use stasis_model::action::Action;
+use stasis_model::baseline::Observed;
+use stasis_model::case::Case;
+use stasis_model::evidence::{Evidence, EvidenceKind};
+use stasis_model::facts::Command;
+use stasis_model::memory::{
+    Acquisition, AcquisitionStatus, FOLDER, Format, Image, Machine, MemoryFacts, Summary, Taken, Upload, image_name,
+};
+use stasis_model::stage::{ActionRecord, Failure, Next, Outcome, Plan};
+use stasis_model::{SCHEMA, Timestamp};
+
+/// The first wait, in seconds: small hosts are through in a few.
+const FIRST_WAIT: u32 = 3;
+/// The longest wait between two looks, in seconds.
+const LONGEST_WAIT: u32 = 60;
+/// For how long nothing may arrive while the command runs.
+const STALLED: TimeDelta = TimeDelta::minutes(10);
+/// When the next manifest is written: addresses die with the signer's session, which lasts an hour.
+const RENEWED: TimeDelta = TimeDelta::minutes(25);
+/// Of the memory that EC2 says, the host must show this much, in percent: firmware and crash kernel take a little.
+const LEAST_SHOWN: u64 = 90;
+/// Of its memory, so much may be gaps, in percent; more is no longer the memory.
+const MOST_GAPS: u64 = 5;
+/// AWS' least `TimeoutSeconds` of SendCommand.
+const DELIVERY_SECONDS: i32 = 60;
+/// How much of what a failed host says is repeated, in characters.
+const MOST_SAID: usize = 200;
+/// S3's answer to an object that is not what the checksum says.
+const BAD_DIGEST: &str = "BadDigest";
+
+/// Where the image of a case is.
+pub fn image_key(case: &Case) -> String {
+    format!("{}{FOLDER}{}", case.prefix(), image_name(case.policy.memory.format))
+}
+
+/// What marks the command as ours for this case.
+pub fn comment(case: &Case) -> String {
+    format!("stasis memory {}", case.case_id)
+}
+
+/// What memory does next, at the time `now`, after what was `tried` in this call.
+pub fn plan(case: &Case, facts: &MemoryFacts, now: Timestamp, tried: &[ActionRecord]) -> Plan {
+    if let Some(outcome) = &facts.outcome {
+        return finished(case, outcome, facts.image.as_ref());
+    }
+    match &facts.command {
+        None => start(case, facts),
+        Some(command) => follow(case, facts, command, now, tried),
+    }
+}
+
+/// The outcome stands: says it, and what is short of a whole image.
+fn finished(case: &Case, outcome: &Acquisition, image: Option<&Image>) -> Plan {
+    let mut plan = Plan::nothing();
+    plan.notes.clone_from(&outcome.notes);
+    if let Some(image) = image {
+        let key = image_key(case);
+        plan.evidence.push(Evidence {
+            kind: EvidenceKind::Object,
+            id: key.clone(),
+            description: in_words(outcome),
+            location: Some(format!("s3://{}/{key}", case.bucket)),
+            sha256: outcome.sha256.clone(),
+            size: Some(image.bytes),
+        });
+    }
+    if let Some(failure) = failure(outcome) {
+        plan.obstacles.push(failure);
+    }
+    plan
+}
+
+/// What the outcome is, in a few words.
+pub fn in_words(outcome: &Acquisition) -> String {
+    let gib = |bytes: u64| {
+        let tenths = bytes.saturating_mul(10) >> 30;
+        if tenths == 0 { format!("{} MiB", bytes >> 20) } else { format!("{}.{} GiB", tenths / 10, tenths % 10) }
+    };
+    let received = gib(outcome.received_bytes);
+    match outcome.status {
+        AcquisitionStatus::Captured if outcome.gap_bytes == 0 => format!("memory image, {received}, without a gap"),
+        AcquisitionStatus::Captured => {
+            format!("memory image, {received}, of which {} KiB could not be read", outcome.gap_bytes >> 10)
+        }
+        AcquisitionStatus::Partial => match outcome.expected_bytes {
+            Some(expected) => format!("part of the memory, {received} of {}", gib(expected)),
+            None => format!("part of the memory, {received}"),
+        },
+        AcquisitionStatus::Procmem => format!("memory of the processes, {received}"),
+        AcquisitionStatus::Unsupported | AcquisitionStatus::Failed => "no memory".to_owned(),
+    }
+}
+
+/// What keeps the stage from being done.
+fn failure(outcome: &Acquisition) -> Option<Failure> {
+    let code = match outcome.status {
+        AcquisitionStatus::Captured => return None,
+        AcquisitionStatus::Partial => "MemoryPartial",
+        AcquisitionStatus::Procmem => "ProcessMemoryOnly",
+        AcquisitionStatus::Unsupported => "MemoryUnsupported",
+        AcquisitionStatus::Failed if outcome.reason.as_deref().is_some_and(|r| r.contains(AGENT_OFFLINE)) => {
+            AGENT_OFFLINE
+        }
+        AcquisitionStatus::Failed => "MemoryFailed",
+    };
+    let reason = outcome.reason.as_deref().unwrap_or("no reason was given");
+    Some(Failure::lasting(code, format!("{}: {reason}", in_words(outcome))))
+}
+
+/// Begins the upload, signs the addresses, sends the command, one after another; each is found again by what it made.
+fn start(case: &Case, facts: &MemoryFacts) -> Plan {
+    let mut plan = Plan::nothing();
+    let instance = case.instance.instance_id.clone();
+    let (machine, collector) = match able(case, facts) {
+        Ok(able) => able,
+        Err(acquisition) => {
+            plan.step(vec![Action::KeepAcquisition { instance, acquisition }]);
+            plan.next = Next::ObserveAgain;
+            return plan;
+        }
+    };
+    let Some(upload) = &facts.upload else {
+        plan.step(vec![Action::BeginUpload { instance, key: image_key(case) }]);
+        plan.next = Next::ObserveAgain;
+        return plan;
+    };
+    if facts.manifests.is_empty() {
+        plan.step(vec![manifest(case, upload, 1, 1, machine)]);
+        plan.next = Next::ObserveAgain;
+        return plan;
+    }
+    plan.step(vec![Action::AcquireMemory {
+        instance,
+        document: case.policy.memory.document.clone(),
+        collector: collector.to_owned(),
+        delivery_seconds: DELIVERY_SECONDS,
+    }]);
+    plan.next = Next::Wait(FIRST_WAIT);
+    plan
+}
+
+/// The machine and the collector for it, or why its memory cannot be acquired.
+fn able<'a>(case: &'a Case, facts: &'a MemoryFacts) -> Result<(&'a Machine, &'a str), Box<Acquisition>> {
+    let instance = &case.instance.instance_id;
+    let policy = &case.policy.memory;
+    let nothing = |status, reason: String| {
+        let machine_bytes = facts.machine.known().map(|machine| machine.memory_mib << 20);
+        Box::new(Acquisition { status, reason: Some(reason), machine_bytes, ..empty(case) })
+    };
+    let failed = |reason| nothing(AcquisitionStatus::Failed, reason);
+    let unsupported = |reason| nothing(AcquisitionStatus::Unsupported, reason);
+    match &facts.agent {
+        Observed::Known(None) => {
+            return Err(failed(format!("{AGENT_OFFLINE}: {instance} is not managed by Systems Manager")));
+        }
+        Observed::Known(Some(agent)) if !agent.is_online() => {
+            return Err(failed(format!("{AGENT_OFFLINE}: the agent on {instance} is {}", agent.ping_status)));
+        }
+        Observed::Known(Some(agent)) if agent.platform_type != "Linux" => {
+            return Err(unsupported(format!(
+                "{} has no way to its physical memory that Stasis knows; its disks are preserved",
+                agent.platform_type
+            )));
+        }
+        // Asking costs nothing, and SendCommand itself says when there is nobody.
+        Observed::Known(Some(_)) | Observed::Unknown(_) => {}
+    }
+    let machine = match &facts.machine {
+        Observed::Known(machine) => machine,
+        Observed::Unknown(why) => return Err(failed(format!("what machine {instance} is could not be read: {why}"))),
+    };
+    let collector = match machine.architecture.as_str() {
+        "x86_64" => &policy.collector_x86_64,
+        "arm64" => &policy.collector_arm64,
+        other => return Err(unsupported(format!("there is no collector for {other}"))),
+    };
+    if collector.is_empty() {
+        return Err(unsupported(format!(
+            "no collector for {} was deployed: make collector, then deploy with its SHA-256",
+            machine.architecture
+        )));
+    }
+    Ok((machine, collector))
+}
+
+/// The manifest of this number, with addresses from a part on.
+fn manifest(case: &Case, upload: &Upload, number: u32, first_part: u32, machine: &Machine) -> Action {
+    let memory = machine.memory_mib << 20;
+    Action::WriteManifest {
+        instance: case.instance.instance_id.clone(),
+        number,
+        key: image_key(case),
+        upload_id: upload.upload_id.clone(),
+        first_part,
+        parts: part_count(memory).saturating_sub(first_part - 1),
+        part_bytes: part_bytes(memory),
+        uploads_at_once: uploads_at_once(memory),
+    }
+}
+
+/// Waits for the collector, or makes an end.
+fn follow(case: &Case, facts: &MemoryFacts, command: &Command, now: Timestamp, tried: &[ActionRecord]) -> Plan {
+    let mut plan = Plan::nothing();
+    let over = command.is_over();
+    let elapsed = now - command.requested_at;
+    let last = facts.upload.as_ref().map_or(command.requested_at, Upload::last_at).max(command.requested_at);
+    let stalled = now - last > STALLED;
+    let late = elapsed.num_seconds() >= case.policy.memory.limit_seconds;
+    if !over && !stalled && !late {
+        wait(case, facts, elapsed, now, &mut plan);
+        return plan;
+    }
+    if is_not_through(tried) {
+        // The completion of a large upload takes S3 minutes; nothing may be made of it before.
+        plan.progress = Some("memory: the image is being put together".to_owned());
+        plan.next = Next::Wait(LONGEST_WAIT);
+        return plan;
+    }
+    if let (Some(upload), None) = (&facts.upload, &facts.image)
+        && !upload.in_order().is_empty()
+        && let Some(action) = complete(case, facts, upload, tried)
+    {
+        plan.step(vec![action]);
+        plan.next = Next::ObserveAgain;
+        return plan;
+    }
+    let end = match (over, stalled) {
+        (true, _) => format!("the command ended {}", command.status),
+        (false, true) => format!("nothing arrived for {} minutes while the command ran", STALLED.num_minutes()),
+        (false, false) => format!("it was not through after {} s", elapsed.num_seconds()),
+    };
+    let acquisition = judge(case, facts, command, &end, bad_digest(tried));
+    plan.step(vec![Action::KeepAcquisition {
+        instance: case.instance.instance_id.clone(),
+        acquisition: Box::new(acquisition),
+    }]);
+    plan.next = Next::ObserveAgain;
+    plan
+}
+
+fn wait(case: &Case, facts: &MemoryFacts, elapsed: TimeDelta, now: Timestamp, plan: &mut Plan) {
+    let seconds = u32::try_from(elapsed.num_seconds() / 4).unwrap_or(FIRST_WAIT);
+    plan.next = Next::Wait(seconds.clamp(FIRST_WAIT, LONGEST_WAIT));
+    let (Some(upload), Observed::Known(machine)) = (&facts.upload, &facts.machine) else { return };
+    let (received, _) = upload.received();
+    let memory = machine.memory_mib << 20;
+    let percent = received.saturating_mul(100) / memory.max(1);
+    plan.progress =
+        Some(format!("memory {}% ({} of {} MiB) received", percent.min(100), received >> 20, machine.memory_mib));
+    let newest = facts.manifests.iter().max_by_key(|(number, _)| *number);
+    if let Some((number, at)) = newest
+        && now - *at > RENEWED
+    {
+        // What arrived needs no address any more, except that parts on their way may come again.
+        let next = u32::try_from(upload.in_order().len()).unwrap_or(0).saturating_add(1);
+        plan.step(vec![manifest(case, upload, number + 1, next, machine)]);
+    }
+}
+
+/// Whether the completion failed in this call for a reason that passes.
+fn is_not_through(tried: &[ActionRecord]) -> bool {
+    tried.iter().any(|record| {
+        matches!(record.action, Action::CompleteUpload { .. })
+            && record.error.as_ref().is_some_and(|error| error.retryable)
+    })
+}
+
+/// Whether S3 said that the image is not what the checksum says.
+fn bad_digest(tried: &[ActionRecord]) -> bool {
+    tried.iter().any(|record| {
+        matches!(record.action, Action::CompleteUpload { .. })
+            && record.error.as_ref().is_some_and(|error| error.code == BAD_DIGEST)
+    })
+}
+
+/// Makes an object of the parts that arrived in order. S3 compares its checksum with the one that the host took
+/// while sending; where they differ it is made without, and said. None where it failed otherwise: the outcome tells.
+fn complete(case: &Case, facts: &MemoryFacts, upload: &Upload, tried: &[ActionRecord]) -> Option<Action> {
+    let failed = |record: &&ActionRecord| {
+        matches!(record.action, Action::CompleteUpload { .. }) && record.outcome == Outcome::Failed
+    };
+    let differs = bad_digest(tried);
+    if tried.iter().filter(failed).count() > usize::from(differs) {
+        return None;
+    }
+    let parts = upload.in_order();
+    let (_, bytes) = upload.received();
+    let crc64nvme = sent_up_to(facts, parts.len(), bytes).map(|part| part.crc64nvme.clone()).filter(|_| !differs);
+    Some(Action::CompleteUpload {
+        instance: case.instance.instance_id.clone(),
+        key: image_key(case),
+        upload_id: upload.upload_id.clone(),
+        parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+        bytes,
+        crc64nvme,
+    })
+}
+
+/// What the host says of the stream up to the end of this part, where the sizes agree.
+fn sent_up_to(facts: &MemoryFacts, parts: usize, bytes: u64) -> Option<&stasis_acquisition::summary::Part> {
+    let said = facts.summary.as_ref()?.as_ref().ok()?.stream.parts.get(..parts)?;
+    let sum = said.iter().fold(0_u64, |sum, part| sum.saturating_add(part.bytes));
+    said.last().filter(|_| sum == bytes)
+}
+
+fn empty(case: &Case) -> Acquisition {
+    Acquisition {
+        schema: SCHEMA,
+        status: AcquisitionStatus::Failed,
+        reason: None,
+        machine_bytes: None,
+        host_bytes: None,
+        expected_bytes: None,
+        received_bytes: 0,
+        gap_bytes: 0,
+        gaps: 0,
+        format: case.policy.memory.format,
+        sha256: None,
+        crc64nvme: None,
+        version_id: None,
+        kernel: None,
+        command_id: None,
+        notes: Vec::new(),
+    }
+}
+
+/// What to make of what arrived. `end` is why nothing more will; `differs` that S3 found another checksum.
+fn judge(case: &Case, facts: &MemoryFacts, command: &Command, end: &str, differs: bool) -> Acquisition {
+    let image = facts.image.as_ref();
+    let mut acquisition = Acquisition {
+        machine_bytes: facts.machine.known().map(|machine| machine.memory_mib << 20),
+        received_bytes: image.map_or(0, |image| image.bytes),
+        version_id: image.and_then(|image| image.version_id.clone()),
+        command_id: Some(command.command_id.clone()),
+        ..empty(case)
+    };
+    let summary = match &facts.summary {
+        Some(Ok(summary)) => summary,
+        Some(Err(why)) => return without_summary(acquisition, &format!("the host's summary cannot be read: {why}")),
+        None => {
+            let said = said(command).map_or_else(String::new, |error| format!(": {error}"));
+            return without_summary(acquisition, &format!("the host sent no summary, and {end}{said}"));
+        }
+    };
+    acquisition.host_bytes = Some(summary.memory_bytes);
+    acquisition.expected_bytes = Some(summary.stream.bytes);
+    acquisition.gap_bytes = summary.gap_bytes;
+    acquisition.gaps = summary.gaps.len();
+    acquisition.kernel = Some(summary.kernel.clone());
+    acquisition.notes = notes(summary);
+    let received = summary.stream.parts.iter().scan(0_u64, |sum, part| {
+        *sum = sum.saturating_add(part.bytes);
+        Some((*sum, part))
+    });
+    if let Some((_, part)) = received.into_iter().find(|(sum, _)| *sum == acquisition.received_bytes) {
+        acquisition.sha256 = Some(part.sha256.clone());
+        acquisition.crc64nvme = Some(part.crc64nvme.clone());
+    }
+    let mut wrong = Vec::new();
+    if !summary.stream.complete {
+        wrong.push(summary.reason.clone().unwrap_or_else(|| "the host did not send all of it".to_owned()));
+    }
+    if acquisition.received_bytes != summary.stream.bytes {
+        wrong.push(format!("{} bytes arrived of {}", acquisition.received_bytes, summary.stream.bytes));
+    }
+    let other =
+        image.and_then(|image| image.crc64nvme.as_ref()).is_some_and(|c| Some(c) != acquisition.crc64nvme.as_ref());
+    if differs || other {
+        wrong.push("what arrived has another checksum than what the host says to have sent".to_owned());
+    }
+    acquisition.status = match summary.taken {
+        Taken::Nothing => {
+            wrong.insert(0, summary.reason.clone().unwrap_or_else(|| "nothing was sent".to_owned()));
+            AcquisitionStatus::Failed
+        }
+        Taken::ProcessMemory if wrong.is_empty() => {
+            wrong.push(summary.reason.clone().unwrap_or_else(|| "the kernel refuses the physical memory".to_owned()));
+            AcquisitionStatus::Procmem
+        }
+        Taken::Memory => {
+            wrong.extend(short(summary, image, acquisition.machine_bytes, case.policy.memory.format));
+            if wrong.is_empty() { AcquisitionStatus::Captured } else { AcquisitionStatus::Partial }
+        }
+        Taken::ProcessMemory => AcquisitionStatus::Partial,
+    };
+    if acquisition.received_bytes == 0 && acquisition.status != AcquisitionStatus::Captured {
+        acquisition.status = AcquisitionStatus::Failed;
+    }
+    acquisition.reason = (!wrong.is_empty()).then(|| wrong.join("; "));
+    acquisition
+}
+
+/// Why the script or the collector says that it failed: one line of JSON with an `error`, from the host.
+fn said(command: &Command) -> Option<String> {
+    let lines = command.steps.iter().flat_map(|step| step.said.lines());
+    let mut errors = lines.filter_map(|line| {
+        serde_json::from_str::<serde_json::Value>(line).ok()?.get("error")?.as_str().map(str::to_owned)
+    });
+    let error = errors.next_back()?;
+    Some(error.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect())
+}
+
+fn without_summary(mut acquisition: Acquisition, why: &str) -> Acquisition {
+    if acquisition.has_image() {
+        acquisition.status = AcquisitionStatus::Partial;
+    }
+    acquisition.reason = Some(why.to_owned());
+    acquisition
+}
+
+/// What an image of the physical memory is short of.
+fn short(summary: &Summary, image: Option<&Image>, machine_bytes: Option<u64>, format: Format) -> Vec<String> {
+    let mut short = Vec::new();
+    let memory = summary.memory_bytes;
+    if let Some(machine) = machine_bytes
+        && memory < machine / 100 * LEAST_SHOWN
+    {
+        short.push(format!("the host shows {} MiB of memory, and EC2 says {}", memory >> 20, machine >> 20));
+    }
+    if memory == 0 {
+        short.push("the host shows no memory".to_owned());
+    }
+    if summary.gap_bytes > memory / 100 * MOST_GAPS {
+        short.push(format!("{} MiB of {} could not be read", summary.gap_bytes >> 20, memory >> 20));
+    }
+    if format == Format::Lime {
+        match image.and_then(|image| image.ranges.as_ref()) {
+            Some(Ok(ranges)) => {
+                let held: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+                let left_out = summary.gaps.iter().filter(|gap| gap.why == GapKind::NotMapped);
+                let left_out = left_out.fold(0_u64, |sum, gap| sum.saturating_add(gap.end.saturating_sub(gap.start)));
+                if held.saturating_add(left_out) < memory {
+                    let said = "MiB of memory, less than the host has without its listed gaps";
+                    short.push(format!("the image holds {} {said}", held >> 20));
+                }
+                if lime::image_bytes(ranges) != image.map_or(0, |image| image.bytes) {
+                    short.push("the image is not as long as its records".to_owned());
+                }
+            }
+            Some(Err(why)) => short.push(format!("the image is no whole LiME file: {why}")),
+            None => short.push("the image could not be looked through".to_owned()),
+        }
+    }
+    short
+}
+
+/// What the reader of the image must know.
+fn notes(summary: &Summary) -> Vec<String> {
+    let mut notes = Vec::new();
+    let kernel = &summary.kernel;
+    if kernel.five_level_paging {
+        notes.push(
+            "the kernel uses five levels of page tables, which Volatility up to 2.28 does not walk: its lists stay empty, \
+             and that does not mean that there is nothing"
+                .to_owned(),
+        );
+    }
+    if !kernel.has_btf {
+        notes.push(format!(
+            "kernel {:.64} tells no types (BTF): symbols for the image need the distribution's debug package",
+            kernel.release
+        ));
+    }
+    if summary.taken == Taken::ProcessMemory {
+        notes.push(format!("memory of {} processes and their executables, as a tar archive", summary.processes));
+    }
+    notes.push(
+        "whoever holds root on the host can feed the collector false bytes: what is proven is what arrived".to_owned(),
+    );
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use proptest::prelude::*;
+    use stasis_acquisition::manifest::SCHEMA as WIRE;
+    use stasis_acquisition::summary::{Gap, Part, Stream};
+    use stasis_model::baseline::Agent;
+    use stasis_model::memory::{Kernel, MemoryChoice, UploadedPart};
+    use std::collections::BTreeMap;
+    use std::ops::Range;
+
+    const MIB: u64 = 1 << 20;
+    /// Memory of the sample: one range of 1 GiB less a page.
+    const RANGE: Range<u64> = 0x1000..0x4000_0000;
+
+    fn case() -> Case {
+        let mut case = sample::case();
+        case.policy.memory.choice = MemoryChoice::Acquire;
+        case.policy.memory.document = "Stasis-AcquireMemory".to_owned();
+        case.policy.memory.collector_x86_64 = "aa".repeat(32);
+        case.policy.memory.limit_seconds = 3600;
+        case
+    }
+
+    fn facts() -> MemoryFacts {
+        MemoryFacts {
+            agent: case().baseline.agent.clone(),
+            machine: Observed::Known(Machine { architecture: "x86_64".to_owned(), memory_mib: 1024 }),
+            command: None,
+            upload: None,
+            manifests: Vec::new(),
+            summary: None,
+            image: None,
+            outcome: None,
+        }
+    }
+
+    fn after(seconds: i64) -> Timestamp {
+        sample::case().opened_at + TimeDelta::seconds(seconds)
+    }
+
+    fn command(status: &str) -> Command {
+        Command { command_id: "c".to_owned(), status: status.to_owned(), requested_at: after(0), steps: Vec::new() }
+    }
+
+    fn upload(sizes: &[u64]) -> Upload {
+        let part = |(bytes, number): (&u64, u32)| UploadedPart { number, bytes: *bytes, at: after(5) };
+        Upload { upload_id: "u".to_owned(), begun_at: after(0), parts: sizes.iter().zip(1..).map(part).collect() }
+    }
+
+    fn image_bytes() -> u64 {
+        lime::image_bytes([&RANGE])
+    }
+
+    fn parts_of(bytes: u64) -> Vec<u64> {
+        let part = 8 * MIB;
+        (0..bytes.div_ceil(part)).map(|n| part.min(bytes - n * part)).collect()
+    }
+
+    fn summary() -> Summary {
+        let parts = parts_of(image_bytes());
+        Summary {
+            schema: WIRE,
+            collector: "0.1.0".to_owned(),
+            began_unix_ms: 0,
+            milliseconds: 1,
+            kernel: Kernel { has_btf: true, ..Kernel::default() },
+            taken: Taken::Memory,
+            reason: None,
+            memory_bytes: RANGE.end - RANGE.start,
+            ranges: vec![RANGE],
+            gap_bytes: 0,
+            gaps: Vec::new(),
+            stream: Stream {
+                format: Format::Lime,
+                bytes: image_bytes(),
+                sha256: "all".to_owned(),
+                part_bytes: 8 * MIB,
+                parts: parts
+                    .iter()
+                    .enumerate()
+                    .map(|(n, bytes)| Part { bytes: *bytes, sha256: format!("sha{n}"), crc64nvme: format!("crc{n}") })
+                    .collect(),
+                retries: 0,
+                complete: true,
+            },
+            processes: 0,
+            objects: BTreeMap::new(),
+            errors: Vec::new(),
+            peak_kib: None,
+        }
+    }
+
+    fn image(bytes: u64) -> Image {
+        Image { bytes, version_id: None, ranges: Some(Ok(vec![RANGE])), crc64nvme: None }
+    }
+
+    /// Everything arrived and is completed.
+    fn arrived() -> MemoryFacts {
+        MemoryFacts {
+            command: Some(command("Success")),
+            summary: Some(Ok(summary())),
+            image: Some(image(image_bytes())),
+            ..facts()
+        }
+    }
+
+    fn kept(facts: &MemoryFacts) -> Acquisition {
+        let plan = plan(&case(), facts, after(60), &[]);
+        match plan.actions().next() {
+            Some(Action::KeepAcquisition { acquisition, .. }) => (**acquisition).clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_step_after_another_until_the_collector_runs() {
+        let mut facts = facts();
+        let kinds = |facts: &MemoryFacts| {
+            let plan = plan(&case(), facts, after(0), &[]);
+            let names: Vec<String> = plan.actions().map(|a| a.to_string()).collect();
+            (names, plan.next)
+        };
+        assert_eq!(kinds(&facts), (vec!["begin the upload of the memory image".to_owned()], Next::ObserveAgain));
+        facts.upload = Some(upload(&[]));
+        assert_eq!(
+            kinds(&facts),
+            (vec!["write manifest 1: addresses for 139 parts of 8 MiB".to_owned()], Next::ObserveAgain)
+        );
+        facts.manifests = vec![(1, after(0))];
+        let (names, next) = kinds(&facts);
+        assert_eq!((names.len(), next), (1, Next::Wait(FIRST_WAIT)));
+        facts.command = Some(command("InProgress"));
+        facts.upload = Some(upload(&[8 * MIB, 8 * MIB]));
+        let waiting = plan(&case(), &facts, after(40), &[]);
+        assert_eq!((waiting.actions().count(), waiting.next), (0, Next::Wait(10)));
+        assert_eq!(waiting.progress.as_deref(), Some("memory 1% (16 of 1024 MiB) received"));
+    }
+
+    #[test]
+    fn addresses_are_renewed_before_they_run_out() {
+        let mut facts = facts();
+        facts.command = Some(command("InProgress"));
+        facts.manifests = vec![(1, after(0)), (2, after(1500))];
+        let mut late = upload(&[8 * MIB; 5]);
+        late.parts.iter_mut().for_each(|part| part.at = after(3000));
+        facts.upload = Some(late);
+        assert_eq!(plan(&case(), &facts, after(2900), &[]).actions().count(), 0);
+        let renewed = plan(&case(), &facts, after(3100), &[]);
+        let Some(Action::WriteManifest { number: 3, first_part: 6, parts: 134, .. }) = renewed.actions().next() else {
+            panic!("{renewed:?}");
+        };
+    }
+
+    #[test]
+    fn what_cannot_be_acquired_is_written_down_with_the_reason() {
+        let agent = |ping: &str, platform: &str| {
+            Observed::Known(Some(Agent {
+                ping_status: ping.to_owned(),
+                platform_type: platform.to_owned(),
+                platform_name: None,
+                version: None,
+            }))
+        };
+        let machine =
+            |architecture: &str| Observed::Known(Machine { architecture: architecture.to_owned(), memory_mib: 1024 });
+        let known = case().baseline.agent.clone();
+        let table = [
+            (Observed::Known(None), machine("x86_64"), AcquisitionStatus::Failed, "not managed"),
+            (agent("ConnectionLost", "Linux"), machine("x86_64"), AcquisitionStatus::Failed, "ConnectionLost"),
+            (agent("Online", "Windows"), machine("x86_64"), AcquisitionStatus::Unsupported, "Windows"),
+            (agent("Online", "MacOS"), machine("arm64_mac"), AcquisitionStatus::Unsupported, "MacOS"),
+            (known.clone(), machine("i386"), AcquisitionStatus::Unsupported, "no collector for i386"),
+            (known.clone(), machine("arm64"), AcquisitionStatus::Unsupported, "no collector for arm64 was deployed"),
+            (known, Observed::Unknown("denied".to_owned()), AcquisitionStatus::Failed, "denied"),
+        ];
+        for (agent, machine, status, part) in table {
+            let outcome = kept(&MemoryFacts { agent, machine, ..facts() });
+            assert_eq!(outcome.status, status, "{part}");
+            assert!(outcome.reason.as_deref().is_some_and(|r| r.contains(part)), "{outcome:?}");
+            let end = plan(&case(), &MemoryFacts { outcome: Some(outcome), ..facts() }, after(1), &[]);
+            assert_eq!((end.obstacles.len(), end.next), (1, Next::Finish));
+        }
+    }
+
+    #[test]
+    fn a_whole_image_is_captured() {
+        let outcome = kept(&arrived());
+        assert_eq!((outcome.status, outcome.reason.as_deref()), (AcquisitionStatus::Captured, None));
+        assert_eq!(outcome.sha256.as_deref(), Some("sha127"), "of the last part's end");
+        let end = plan(&case(), &MemoryFacts { outcome: Some(outcome), ..arrived() }, after(61), &[]);
+        assert_eq!((end.obstacles.len(), end.evidence.len(), end.next), (0, 1, Next::Finish));
+    }
+
+    /// Whatever is short of the whole memory is never called captured.
+    #[test]
+    fn anything_less_is_not_captured_and_the_reason_is_named() {
+        type Change = fn(&mut MemoryFacts, &mut Summary);
+        let table: [(&str, AcquisitionStatus, Change); 13] = [
+            ("no summary", AcquisitionStatus::Partial, |f, _| f.summary = None),
+            ("cannot be read", AcquisitionStatus::Partial, |f, _| f.summary = Some(Err("no JSON".to_owned()))),
+            ("part 7: status 403", AcquisitionStatus::Partial, |_, s| {
+                s.stream.complete = false;
+                s.reason = Some("part 7: status 403".to_owned());
+            }),
+            ("bytes arrived of", AcquisitionStatus::Partial, |f, _| f.image = Some(image(8 * MIB))),
+            ("EC2 says", AcquisitionStatus::Partial, |f, _| {
+                f.machine = Observed::Known(Machine { architecture: "x86_64".to_owned(), memory_mib: 4096 });
+            }),
+            ("could not be read", AcquisitionStatus::Partial, |_, s| s.gap_bytes = 200 * MIB),
+            ("less than the host has", AcquisitionStatus::Partial, |_, s| s.memory_bytes += 16 * MIB),
+            ("no whole LiME", AcquisitionStatus::Partial, |f, _| {
+                f.image =
+                    Some(Image { ranges: Some(Err("no LiME header at byte 0".to_owned())), ..image(image_bytes()) });
+            }),
+            ("could not be looked through", AcquisitionStatus::Partial, |f, _| {
+                f.image = Some(Image { ranges: None, ..image(image_bytes()) });
+            }),
+            ("another checksum", AcquisitionStatus::Partial, |f, _| {
+                f.image = Some(Image { crc64nvme: Some("other".to_owned()), ..image(image_bytes()) });
+            }),
+            ("Operation not permitted", AcquisitionStatus::Procmem, |_, s| {
+                s.taken = Taken::ProcessMemory;
+                s.reason = Some("the kernel refuses: Operation not permitted".to_owned());
+            }),
+            ("nothing was sent", AcquisitionStatus::Failed, |f, s| {
+                s.taken = Taken::Nothing;
+                f.image = None;
+            }),
+            ("sent no summary, and the command ended Failed", AcquisitionStatus::Failed, |f, _| {
+                f.summary = None;
+                f.image = None;
+                f.command = Some(command("Failed"));
+            }),
+        ];
+        for (part, status, change) in table {
+            let (mut facts, mut said) = (arrived(), summary());
+            change(&mut facts, &mut said);
+            if matches!(facts.summary, Some(Ok(_))) {
+                facts.summary = Some(Ok(said));
+            }
+            let outcome = kept(&facts);
+            assert_eq!(outcome.status, status, "{part}: {outcome:?}");
+            assert!(outcome.reason.as_deref().is_some_and(|r| r.contains(part)), "{part}: {:?}", outcome.reason);
+            assert!(failure(&outcome).is_some(), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_failed_script_is_quoted() {
+        let step = |said: &str| stasis_model::facts::CommandStep {
+            name: "memoryLinux".to_owned(),
+            status: "Failed".to_owned(),
+            response_code: 20,
+            has_output: true,
+            said: said.to_owned(),
+        };
+        let printed = "{\"event\":\"failed\",\"error\":\"no tmpfs lets\\u0007 programs run\"}\nfailed to run commands: exit status 20";
+        let failed = Command { steps: vec![step(printed), step("{}"), step("\u{0}[1]")], ..command("Failed") };
+        let outcome = kept(&MemoryFacts { summary: None, image: None, command: Some(failed), ..arrived() });
+        assert!(
+            outcome.reason.as_deref().is_some_and(|r| r.ends_with("ended Failed: no tmpfs lets programs run")),
+            "{outcome:?}"
+        );
+        let long = format!("{{\"error\":\"{}\"}}", "x".repeat(5000));
+        let failed = Command { steps: vec![step(&long)], ..command("Failed") };
+        let outcome = kept(&MemoryFacts { summary: None, image: None, command: Some(failed), ..arrived() });
+        assert!(outcome.reason.expect("a reason").len() < 400);
+    }
+
+    #[test]
+    fn a_gap_that_is_listed_does_not_make_an_image_partial() {
+        let (mut facts, mut said) = (arrived(), summary());
+        said.memory_bytes += 4096;
+        said.gap_bytes = 4096;
+        said.gaps = vec![Gap { start: 0, end: 4096, why: GapKind::NotMapped }];
+        facts.summary = Some(Ok(said));
+        assert_eq!(kept(&facts).status, AcquisitionStatus::Captured);
+    }
+
+    #[test]
+    fn what_arrived_is_made_an_object_with_the_checksum_of_exactly_that() {
+        let sizes = parts_of(image_bytes());
+        let mut facts = MemoryFacts { image: None, ..arrived() };
+        for (numbers, crc) in [(sizes.len(), Some("crc127")), (3, Some("crc2"))] {
+            facts.upload = Some(upload(&sizes[..numbers]));
+            let plan = plan(&case(), &facts, after(60), &[]);
+            let Some(Action::CompleteUpload { parts, crc64nvme, .. }) = plan.actions().next() else {
+                panic!("{plan:?}")
+            };
+            assert_eq!((*parts as usize, crc64nvme.as_deref(), plan.next), (numbers, crc, Next::ObserveAgain));
+        }
+        // Sizes that do not agree with the summary: no checksum is claimed.
+        facts.upload = Some(upload(&[8 * MIB, 5]));
+        let plan = plan(&case(), &facts, after(60), &[]);
+        let Some(Action::CompleteUpload { crc64nvme: None, .. }) = plan.actions().next() else { panic!("{plan:?}") };
+    }
+
+    #[test]
+    fn another_checksum_keeps_the_image_and_is_said() {
+        let mut facts = MemoryFacts { image: None, ..arrived() };
+        facts.upload = Some(upload(&parts_of(image_bytes())));
+        let first = plan(&case(), &facts, after(60), &[]);
+        let action = first.actions().next().expect("complete").clone();
+        let refused = ActionRecord {
+            words: String::new(),
+            target: String::new(),
+            outcome: Outcome::Failed,
+            error: Some(Failure::lasting(BAD_DIGEST, "x")),
+            request_id: None,
+            at: after(60),
+            action,
+        };
+        let second = plan(&case(), &facts, after(60), std::slice::from_ref(&refused));
+        let Some(Action::CompleteUpload { crc64nvme: None, .. }) = second.actions().next() else {
+            panic!("{second:?}")
+        };
+        let ended = plan(&case(), &arrived(), after(61), std::slice::from_ref(&refused));
+        let Some(Action::KeepAcquisition { acquisition, .. }) = ended.actions().next() else { panic!("{ended:?}") };
+        assert_eq!(acquisition.status, AcquisitionStatus::Partial);
+        assert!(acquisition.reason.as_deref().is_some_and(|r| r.contains("another checksum")));
+    }
+
+    #[test]
+    fn a_completion_that_takes_its_time_is_waited_for() {
+        let mut facts = MemoryFacts { image: None, ..arrived() };
+        facts.upload = Some(upload(&parts_of(image_bytes())));
+        let action = plan(&case(), &facts, after(60), &[]).actions().next().expect("complete").clone();
+        let timed_out = ActionRecord {
+            words: String::new(),
+            target: String::new(),
+            outcome: Outcome::Failed,
+            error: Some(Failure { retryable: true, ..Failure::lasting("Timeout", "x") }),
+            request_id: None,
+            at: after(60),
+            action,
+        };
+        let waiting = plan(&case(), &facts, after(61), std::slice::from_ref(&timed_out));
+        assert_eq!((waiting.actions().count(), waiting.next), (0, Next::Wait(LONGEST_WAIT)));
+        let next_call = plan(&case(), &facts, after(130), &[]);
+        assert!(matches!(next_call.actions().next(), Some(Action::CompleteUpload { .. })), "{next_call:?}");
+    }
+
+    #[test]
+    fn a_host_that_stalls_or_never_ends_is_given_up_and_what_came_is_kept() {
+        let mut facts = facts();
+        facts.command = Some(command("InProgress"));
+        facts.manifests = vec![(1, after(0))];
+        facts.upload = Some(upload(&[8 * MIB]));
+        assert_eq!(plan(&case(), &facts, after(600), &[]).actions().count(), 0, "not yet");
+        let stalled = plan(&case(), &facts, after(606), &[]);
+        assert!(matches!(stalled.actions().next(), Some(Action::CompleteUpload { parts: 1, .. })), "{stalled:?}");
+        let mut silent = facts.clone();
+        silent.upload = Some(upload(&[]));
+        let outcome = match plan(&case(), &silent, after(700), &[]).actions().next() {
+            Some(Action::KeepAcquisition { acquisition, .. }) => (**acquisition).clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(outcome.status, AcquisitionStatus::Failed);
+        assert!(outcome.reason.as_deref().is_some_and(|r| r.contains("nothing arrived for 10 minutes")), "{outcome:?}");
+        let mut busy = facts;
+        busy.upload.as_mut().expect("upload").parts[0].at = after(3590);
+        assert!(plan(&case(), &busy, after(3600), &[]).actions().count() > 0, "the limit is over");
+    }
+
+    proptest! {
+        /// Whatever a host writes into its summary, the plan is an answer, and captured only if the bytes are there.
+        #[test]
+        fn nothing_that_a_host_says_makes_less_look_whole(
+            memory in any::<u64>(), gap in any::<u64>(), bytes in any::<u64>(), complete in any::<bool>(),
+            received in 0_u64..4096 * MIB, gaps in proptest::collection::vec(any::<(u64, u64)>(), 0..4),
+        ) {
+            let mut said = summary();
+            said.memory_bytes = memory;
+            said.gap_bytes = gap;
+            said.stream.bytes = bytes;
+            said.stream.complete = complete;
+            said.gaps = gaps.into_iter().map(|(start, end)| Gap { start, end, why: GapKind::NotMapped }).collect();
+            let facts = MemoryFacts { summary: Some(Ok(said)), image: Some(image(received)), ..arrived() };
+            let outcome = kept(&facts);
+            if outcome.status == AcquisitionStatus::Captured {
+                prop_assert!(complete && received == bytes && received == image_bytes());
+                prop_assert!(memory >= 900 * MIB);
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The memory of the instance: how it is to be acquired, what was found on the way, and what came of it.
+
+use crate::Timestamp;
+use crate::baseline::{Agent, Observed};
+use crate::facts::Command;
+use serde::{Deserialize, Serialize};
+pub use stasis_acquisition::manifest::Format;
+pub use stasis_acquisition::summary::{Kernel, Summary, Taken};
+use std::fmt;
+use std::ops::Range;
+
+/// Whether the memory is acquired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryChoice {
+    /// Yes.
+    Acquire,
+    /// No.
+    #[default]
+    Leave,
+}
+
+/// How the memory is acquired.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemoryPolicy {
+    /// Whether it is.
+    pub choice: MemoryChoice,
+    /// The SSM document that runs the collector.
+    pub document: String,
+    /// ARN of the role that signs the addresses to which the collector sends.
+    pub writer_role: String,
+    /// SHA-256 of the collector for x86_64, which lies in the evidence bucket under that name; empty for none.
+    pub collector_x86_64: String,
+    /// The same for aarch64.
+    pub collector_arm64: String,
+    /// The layout of the image.
+    pub format: Format,
+    /// How long it may take, in seconds.
+    pub limit_seconds: i64,
+    /// At most so many bytes a second leave the instance for it; 0 for no limit.
+    pub bytes_per_second: u64,
+}
+
+/// The processor's architecture and the memory, as EC2 says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// `x86_64`, `arm64` and the like.
+    pub architecture: String,
+    /// The memory of the instance type, in MiB.
+    pub memory_mib: u64,
+}
+
+/// What the stage memory reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryFacts {
+    /// What Systems Manager knows of the instance.
+    pub agent: Observed<Option<Agent>>,
+    /// What EC2 says of it.
+    pub machine: Observed<Machine>,
+    /// Our command, where one was sent for this case.
+    pub command: Option<Command>,
+    /// The upload that is open.
+    pub upload: Option<Upload>,
+    /// The manifests that were written: number, and when.
+    pub manifests: Vec<(u32, Timestamp)>,
+    /// What the host says that it sent; an error where that cannot be read.
+    pub summary: Option<Result<Summary, String>>,
+    /// The image, once its upload is completed.
+    pub image: Option<Image>,
+    /// What was written down as the outcome.
+    pub outcome: Option<Acquisition>,
+}
+
+/// An upload that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Its id.
+    pub upload_id: String,
+    /// When it was begun.
+    pub begun_at: Timestamp,
+    /// What has arrived, by number.
+    pub parts: Vec<UploadedPart>,
+}
+
+/// A part that has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadedPart {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it arrived.
+    pub at: Timestamp,
+}
+
+impl Upload {
+    /// How many bytes have arrived, and how many of them in parts without a hole before them.
+    pub fn received(&self) -> (u64, u64) {
+        let all = self.parts.iter().map(|part| part.bytes).sum();
+        (all, self.in_order().iter().map(|part| part.bytes).sum())
+    }
+
+    /// The parts before the first that is missing: only those make an object in which everything is at its place.
+    pub fn in_order(&self) -> &[UploadedPart] {
+        let whole = self.parts.iter().zip(1_u32..).take_while(|(part, number)| part.number == *number).count();
+        self.parts.get(..whole).unwrap_or_default()
+    }
+
+    /// When anything arrived last.
+    pub fn last_at(&self) -> Timestamp {
+        self.parts.iter().map(|part| part.at).max().unwrap_or(self.begun_at)
+    }
+}
+
+/// An image in the evidence bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its version.
+    pub version_id: Option<String>,
+    /// The ranges of memory in it, by its LiME headers; what is wrong with them. None for another layout.
+    pub ranges: Option<Result<Vec<Range<u64>>, String>>,
+    /// The checksum by which S3 knows it, where S3 tells it: CRC-64/NVME in base64.
+    pub crc64nvme: Option<String>,
+}
+
+/// How an acquisition ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AcquisitionStatus {
+    /// The whole memory, less the gaps that are listed.
+    Captured,
+    /// Less than that.
+    Partial,
+    /// The memory of the processes, because the kernel refuses the physical memory.
+    Procmem,
+    /// Nothing, because this cannot be done on such a host, or nothing was deployed for it.
+    Unsupported,
+    /// Nothing.
+    Failed,
+}
+
+impl fmt::Display for AcquisitionStatus {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Captured => "captured",
+            Self::Partial => "partial",
+            Self::Procmem => "procmem",
+            Self::Unsupported => "unsupported",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// What came of an acquisition. Kept as `memory/acquisition.json` in the case, create-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acquisition {
+    /// Layout of this document.
+    pub schema: u32,
+    /// How it ended.
+    pub status: AcquisitionStatus,
+    /// Why it is not the whole memory, where it is not.
+    pub reason: Option<String>,
+    /// How much memory the instance has, as EC2 says, in bytes.
+    pub machine_bytes: Option<u64>,
+    /// How much the host says, in bytes.
+    pub host_bytes: Option<u64>,
+    /// How many bytes the image has to have, by the host's summary.
+    pub expected_bytes: Option<u64>,
+    /// How many arrived.
+    pub received_bytes: u64,
+    /// How much memory could not be read, in bytes.
+    pub gap_bytes: u64,
+    /// How many gaps are listed in the summary.
+    pub gaps: usize,
+    /// The layout of the image.
+    pub format: Format,
+    /// SHA-256 of what arrived, in hexadecimal, as the host took it while sending.
+    pub sha256: Option<String>,
+    /// CRC-64/NVME of what arrived, in base64. S3 compares it with what it received.
+    pub crc64nvme: Option<String>,
+    /// Version of the image in the bucket.
+    pub version_id: Option<String>,
+    /// The kernel.
+    pub kernel: Option<Kernel>,
+    /// The Run Command invocation.
+    pub command_id: Option<String>,
+    /// What the reader of the image must know.
+    pub notes: Vec<String>,
+}
+
+impl Acquisition {
+    /// Whether there is an image to look at.
+    pub fn has_image(&self) -> bool {
+        self.received_bytes > 0
+    }
+}
+
+/// The folder of the memory in a case, below its prefix.
+pub const FOLDER: &str = "memory/";
+/// The folder in it of what the host sent beside the image.
+pub const HOST_FOLDER: &str = "host/";
+/// The name of the outcome in it.
+pub const OUTCOME: &str = "acquisition.json";
+
+/// The name of the image in the folder.
+pub fn image_name(format: Format) -> &'static str {
+    match format {
+        Format::Lime => "image.lime",
+        Format::Avml => "image.avml",
+    }
+}
+
+/// Where the collector of this SHA-256 lies in the evidence bucket.
+pub fn collector_key(sha256: &str) -> String {
+    format!("tools/collector/{sha256}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload(numbers: &[u32]) -> Upload {
+        let at = crate::now();
+        let parts = numbers.iter().map(|number| UploadedPart { number: *number, bytes: 10, at }).collect();
+        Upload { upload_id: "u".to_owned(), begun_at: at, parts }
+    }
+
+    #[test]
+    fn parts_after_a_hole_do_not_count() {
+        for (numbers, all, in_order) in [(&[][..], 0, 0), (&[1, 2, 3], 30, 30), (&[1, 2, 4], 30, 20), (&[2, 3], 20, 0)]
+        {
+            assert_eq!(upload(numbers).received(), (all, in_order), "{numbers:?}");
+        }
+    }
+}
