@@ -164,6 +164,8 @@ def read_by_volatility(setting: Setting, run: Run) -> str:
     made = subprocess.run([setting.symbols, run.bucket.folder], capture_output=True, text=True, check=False)
     equal(made.returncode, 0, f"stasis-symbols: {made.stdout}")
     (run.folder / "symbols/linux").mkdir(parents=True)
+    # Volatility does not make it, and the home folder is not ours to write to.
+    (run.folder / "cache").mkdir()
     shutil.copy(run.bucket.folder / "symbols.json", run.folder / "symbols/linux/guest.json")
     image = run.folder / "image.lime"
     image.write_bytes(run.bucket.image())
