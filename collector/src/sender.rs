@@ -4,12 +4,12 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html#object-lock-put-object>).
 
 use crate::error::CollectorError;
-use crate::stream::{Parts, hex};
+use crate::stream::{NO_RAW, Parts, hex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
-use stasis_acquisition::manifest::{self, Manifest, Object, SCHEMA};
+use stasis_acquisition::manifest::{self, Format, Manifest, Object, SCHEMA};
 use stasis_acquisition::summary::Sent;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender as Channel, SyncSender, channel, sync_channel};
@@ -210,6 +210,9 @@ fn usable(body: &[u8]) -> Result<Manifest, CollectorError> {
     }
     if !(1..=16).contains(&manifest.uploads_at_once) {
         return Err(CollectorError::Manifest(format!("{} uploads at once", manifest.uploads_at_once)));
+    }
+    if manifest.format == Format::Raw {
+        return Err(CollectorError::Manifest(NO_RAW.to_owned()));
     }
     let first = manifest.parts.of(manifest.parts.first).unwrap_or_default();
     crate::address::check(&first)?;

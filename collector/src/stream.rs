@@ -146,9 +146,13 @@ impl<'a, P: Parts> Cutter<'a, P> {
                 Some(block) => self.write(&block),
                 None => Ok(()),
             },
+            Format::Raw => Err(CollectorError::Manifest(NO_RAW.to_owned())),
         }
     }
 }
+
+/// Without headers nobody could tell where a range of a host with holes in its memory belongs.
+pub(crate) const NO_RAW: &str = "the collector does not make images without headers";
 
 /// A block of AVML version 2: a header as LiME's with another mark, the memory in snappy's frame format, and the
 /// length of that. `None` for an empty piece.

@@ -29,6 +29,8 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 try:
     import jsonata
     import statelint.cli
+    import tree_sitter
+    import tree_sitter_powershell
     import yaml
     from cfnlint.api import ManualArgs
     from cfnlint.api import lint as cfn_lint
@@ -555,17 +557,39 @@ def document_is_whole_and_harmless(infra):
                 said = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False)
                 if said.returncode != 0:
                     yield f"{step['name']} is no shell script: {said.stderr.strip()}"
+        elif problems := [p for part in [script, *shown(script)] for p in parsed_as_powershell(part)]:
+            yield from (f"{step['name']}: {problem}" for problem in problems)
         elif re.search(r"(?i)out-file|set-content|add-content|tee-object|export-|start-process|invoke-webrequest|>\s*[\w$\\]", script):
             yield f"{step['name']} writes a file or starts something"
+
+
+def shown(script):
+    """The commands that the steps for Windows hand to Show in quotes. The grammar knows no list of bare words with blanks."""
+    quoted = re.findall(r"Show '[^']+' '((?:[^']|'')+)'", script)
+    return [re.sub(r"(?<=[\w}]), (?=[A-Z@])", " ", text.replace("''", "'")) for text in quoted]
+
+
+def parsed_as_powershell(script):
+    """What a grammar of PowerShell finds wrong. No PowerShell can be had from a package registry, so nothing runs it."""
+    tree = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language())).parse(script.encode())
+    pending = [tree.root_node]
+    while pending:
+        node = pending.pop()
+        if node.is_error or node.is_missing:
+            yield f"line {node.start_point[0] + 1} is no PowerShell: {node.text.decode()[:80]!r}"
+            return
+        pending += node.children
 
 
 @check
 def acquisition_runs_only_what_was_checked(infra):
     document = infra.acquisition
-    (step,) = document["mainSteps"]
-    script = "\n".join(step["inputs"]["runCommand"]) + "\n"
-    if step["precondition"]["StringEquals"] != ["platformType", "Linux"] or step["action"] != "aws:runShellScript":
-        yield f"{step['name']} runs as {step['action']} on {step['precondition']}"
+    linux, windows = document["mainSteps"]
+    for step, platform in ((linux, "Linux"), (windows, "Windows")):
+        if step["precondition"]["StringEquals"] != ["platformType", platform] or step["action"] != PLATFORMS[platform]:
+            yield f"{step['name']} runs as {step['action']} on {step['precondition']}"
+    script = "\n".join(linux["inputs"]["runCommand"]) + "\n"
+    both = script + "\n".join(windows["inputs"]["runCommand"]) + "\n"
     for name, parameter in document["parameters"].items():
         pattern = parameter.get("allowedPattern", "")
         if not (pattern.startswith("^") and pattern.endswith("$")):
@@ -573,11 +597,18 @@ def acquisition_runs_only_what_was_checked(infra):
         for bad in ("x'; id #", "https://x/$(id)", "https://x/`id`", "https://x/a b", "https://x/\nid", "http://example.com/", "https://x/'", ""):
             if re.search(pattern, bad):
                 yield f"parameter {name} takes {bad!r}"
-        uses = re.findall(r"(.)\{\{ " + name + r" \}\}(\S|\s)", script)
+        uses = re.findall(r"(.)\{\{ " + name + r" \}\}(\S|\s)", both)
         if not uses or any(use != ("'", "'") for use in uses):
             yield f"parameter {name} is not used in single quotes"
-    if set(re.findall(r"\{\{ (\w+) \}\}", script)) != set(document["parameters"]):
+    # Whatever else has two opening braces, Systems Manager takes for a parameter.
+    if set(re.findall(r"\{\{ (\w+) \}\}", both)) != set(document["parameters"]) or both.count("{{") != len(re.findall(r"\{\{ \w+ \}\}", both)):
         yield "parameters and their uses differ"
+    if len(json.dumps(document)) > 60_000:
+        yield f"the document has {len(json.dumps(document))} bytes, and Systems Manager takes 64 KB"
+    yield from parsed_as_powershell("\n".join(windows["inputs"]["runCommand"]))
+    steps = [both.find(text) for text in ("Invoke-WebRequest", "Get-FileHash", "-cne '{{ CollectorSha256", "::Acquire(")]
+    if -1 in steps or steps != sorted(steps):
+        yield "the memory tool is not fetched, checked and run in this order"
     steps = [script.find(text) for text in ("--output", "sha256sum <", "CollectorSha256", "chmod 500", "acquire '")]
     if -1 in steps or steps != sorted(steps):
         yield "the collector is not fetched, checked and run in this order"
@@ -596,6 +627,8 @@ def member_holds_the_document(infra):
     acquisition = infra.member["Resources"]["AcquireMemoryDocument"]["Properties"]
     if acquisition["Content"] != infra.acquisition:
         yield "member.yaml and infra/ssm/acquire-memory.json differ: run check.py --write-member"
+    if {step["name"]: step["inputs"]["runCommand"] for step in infra.acquisition["mainSteps"]} != scripts():
+        yield "infra/ssm/acquire-memory.json holds other scripts than the files beside it: run check.py --write-member"
     if acquisition["Name"] != "Stasis-AcquireMemory" or acquisition["DocumentType"] != "Command":
         yield "the functions look for a document of another name"
     if "Transform" in infra.member:
@@ -698,8 +731,16 @@ def lint_with_statelint(file_name):
 # ---------------------------------------------------------------- run
 
 
+def scripts():
+    """The steps of the acquisition by name: shell for Linux; PowerShell for Windows, with its source in C#."""
+    folder = ROOT / "infra/ssm"
+    source = (folder / "acquire-memory.cs").read_text().rstrip("\n")
+    windows = (folder / "acquire-memory.ps1").read_text().replace("#SOURCE#", source)
+    return {"memoryLinux": (folder / "acquire-memory.sh").read_text().splitlines(), "memoryWindows": windows.splitlines()}
+
+
 def write_member():
-    """Copies the document into member.yaml; everything above and below its content stays as it is."""
+    """Puts the scripts into their document, and the documents into member.yaml; the rest of both stays as it is."""
 
     class Indented(yaml.SafeDumper):
         def increase_indent(self, flow=False, indentless=False):
@@ -707,6 +748,12 @@ def write_member():
 
         def ignore_aliases(self, data):
             return True
+
+    acquisition = ROOT / "infra/ssm/acquire-memory.json"
+    document = json.loads(acquisition.read_text())
+    for step in document["mainSteps"]:
+        step["inputs"]["runCommand"] = scripts()[step["name"]]
+    acquisition.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
     file = ROOT / "infra/member.yaml"
     for name in ("capture-volatile", "acquire-memory"):

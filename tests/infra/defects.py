@@ -13,8 +13,8 @@ def statement(infra, stage, sid):
     return next(s for s in infra.statements(stage) if s["Sid"] == sid)
 
 
-def acquisition(infra):
-    return infra.acquisition["mainSteps"][0]["inputs"]["runCommand"]
+def acquisition(infra, step=0):
+    return infra.acquisition["mainSteps"][step]["inputs"]["runCommand"]
 
 
 def script(infra, step):
@@ -222,6 +222,11 @@ DEFECTS = [
     ("a step that writes a file", "document_is_whole_and_harmless", lambda i: script(i, "socketsLinux").append("ss -a > /tmp/sockets")),
     ("a step that is no script", "document_is_whole_and_harmless", lambda i: script(i, "clockMacOS").append("if true; then")),
     (
+        "a step for Windows that shows no PowerShell",
+        "document_is_whole_and_harmless",
+        lambda i: script(i, "clockWindows").append("Show 'Get-Date' 'Get-Date | ForEach-Object { $_.Year'"),
+    ),
+    (
         "a step for the wrong platform",
         "document_is_whole_and_harmless",
         lambda i: setting(i.document["mainSteps"][0]["precondition"], "StringEquals", ["platformType", "Windows"]),
@@ -246,6 +251,21 @@ DEFECTS = [
         "a parameter outside quotes",
         "acquisition_runs_only_what_was_checked",
         lambda i: acquisition(i).append("echo {{ ManifestUrl }}"),
+    ),
+    (
+        "a memory tool that is run unchecked",
+        "acquisition_runs_only_what_was_checked",
+        lambda i: acquisition(i, 1).remove(next(line for line in acquisition(i, 1) if "-cne" in line)),
+    ),
+    (
+        "a step that is no PowerShell",
+        "acquisition_runs_only_what_was_checked",
+        lambda i: acquisition(i, 1).append("if ($code -eq 0 { exit 0 }"),
+    ),
+    (
+        "tool arguments that leave their quotes",
+        "acquisition_runs_only_what_was_checked",
+        lambda i: setting(i.acquisition["parameters"]["ToolArguments"], "allowedPattern", "^.*$"),
     ),
     ("a file on a disk", "acquisition_runs_only_what_was_checked", lambda i: acquisition(i).append("date > /var/tmp/began")),
     ("an old copy of the acquisition", "member_holds_the_document", lambda i: acquisition(i).append("true")),

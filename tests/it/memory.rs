@@ -166,7 +166,6 @@ async fn a_host_that_says_it_sent_everything_and_sent_nothing_is_not_believed() 
 async fn what_has_no_memory_to_give_says_why() {
     for (options, status, reason) in [
         (json!({"agent": "offline"}), "failed", "AgentOffline"),
-        (json!({"platform": "windows"}), "unsupported", "Windows"),
         (json!({"platform": "macos"}), "unsupported", "MacOS"),
     ] {
         let suspect = Suspect::plant(&options);
@@ -175,6 +174,26 @@ async fn what_has_no_memory_to_give_says_why() {
         let outcome = acquisition(&output).await;
         assert_eq!(outcome["status"], status, "{outcome:#}");
         assert!(outcome["reason"].as_str().is_some_and(|r| r.contains(reason)), "{outcome:#}");
+    }
+}
+
+/// What runs on a Windows host is played here (tests/windows shows it): this shows what is asked of it, and what is made
+/// of its image.
+#[tokio::test]
+async fn a_windows_host_is_asked_by_the_operators_tool_and_its_image_is_judged_by_its_length() {
+    for (memory, status, ending) in [("whole", "captured", "DONE"), ("half", "partial", "INCOMPLETE")] {
+        let suspect = Suspect::plant(&json!({"platform": "windows", "memory": memory}));
+        let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+        assert_eq!(stage(&output, "memory"), ending, "{output:#}");
+        let outcome = acquisition(&output).await;
+        assert_eq!((&outcome["status"], &outcome["format"]), (&json!(status), &json!("raw")), "{outcome:#}");
+        let image = file(&output, "image.raw").await;
+        assert_eq!(outcome["receivedBytes"].as_u64(), Some(image.len() as u64));
+        assert_eq!(outcome["sha256"].as_str(), Some(sha256(&image).as_str()));
+        let commands = local().requests(&suspect.id).into_iter().filter(|(o, _)| o == "SendCommand");
+        let sent: Vec<String> = commands.map(|(_, p)| p.to_string()).filter(|p| p.contains("AcquireMemory")).collect();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        assert!(sent[0].contains("ToolArguments") && sent[0].contains("{output}"), "{}", sent[0]);
     }
 }
 

@@ -1,14 +1,21 @@
 """The memory of a simulated host, as files: `/proc` and `/sys` below a folder, as far as the collector reads them. The
-memory is made up and says whose it is; what a real kernel's looks like is shown in a virtual machine (tests/vm).
+memory is made up and says whose it is; what a real kernel's looks like is shown in a virtual machine (tests/vm). For a
+Windows host, whose step nothing here can run, it does what the step's source does (tests/windows shows that one).
 
 The tag `local:memory` of an instance says what its kernel is like (see `KINDS`).
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import struct
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 KINDS = {
     "whole": "gives all of its memory",
@@ -61,3 +68,47 @@ def build(root: Path, instance_id: str, mib: int, kind: str) -> None:
     segment = struct.pack("<IIQQQQQQ", 1, 4, 64 + 56, 0xFFFF_8880_0000_0000 + START, START, size, size, PAGE)
     memory = content(instance_id, size)
     put("proc/kcore", bytes(header) + segment + (memory[: size * 3 // 4] if kind == "gaps" else memory))
+
+
+# What the local AWS deploys as the memory tool for Windows: it is fetched and compared, and never run.
+WINDOWS_TOOL = b"a memory tool for Windows"
+
+
+def take_windows(values: dict[str, Any], instance_id: str, mib: int, kind: str) -> str:
+    """Sends the memory as the step for Windows does, and gives what that says."""
+    failed = json.dumps({"event": "failed", "error": "what was fetched has another SHA-256 than the memory tool, and was not run"})
+    with urllib.request.urlopen(values["CollectorUrl"]) as answer:
+        if hashlib.sha256(answer.read()).hexdigest() != values["CollectorSha256"]:
+            return failed
+    with urllib.request.urlopen(values["ManifestUrl"]) as answer:
+        manifest = json.load(answer)
+
+    def put(address: str, body: bytes, create: bool) -> None:
+        headers = {"Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode(), "Content-Type": ""}
+        if create:
+            headers["If-None-Match"] = "*"
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers, method="PUT")):
+            pass
+
+    memory_bytes = mib << 20
+    # The first MiB is the hole that an image without headers has in it.
+    image = b"\0" * START + content(instance_id, memory_bytes // (2 if kind == "half" else 1))
+    parts, size, addresses = [], manifest["partBytes"], manifest["parts"]
+    put(manifest["objects"]["started"], b'{"event":"started"}', create=True)
+    for number, start in enumerate(range(0, len(image), size), 1):
+        part = image[start : start + size]
+        address = addresses["template"].replace("{part}", str(number))
+        put(address.replace("{signature}", addresses["signatures"][number - addresses["first"]]), part, create=False)
+        parts.append({"bytes": len(part), "sha256": "", "crc64nvme": ""})
+    parts[-1]["sha256"] = hashlib.sha256(image).hexdigest()
+    whole = len(image) >= memory_bytes
+    reason = None if whole else f"the tool gave {len(image) >> 20} MiB, and the host has {mib}"
+    kernel = {"release": "10.0.20348.0", "machine": "AMD64", "lockdown": None, "fiveLevelPaging": False, "hasBtf": False, "textAddress": None, "tainted": None}  # fmt: skip
+    stream = {"format": "raw", "bytes": len(image), "sha256": parts[-1]["sha256"], "partBytes": size, "parts": parts, "retries": 0, "complete": whole}  # fmt: skip
+    summary = {
+        "schema": 1, "collector": f"windows, tool {values['CollectorSha256']}", "beganUnixMs": 0, "milliseconds": 1, "kernel": kernel,
+        "taken": "memory", "reason": reason, "memoryBytes": memory_bytes, "ranges": [], "gapBytes": 0, "gaps": [], "stream": stream,
+        "processes": 0, "objects": {}, "errors": [], "peakKib": None,
+    }  # fmt: skip
+    put(manifest["objects"]["summary"], json.dumps(summary).encode(), create=True)
+    return json.dumps({"event": "finished"} if whole else {"event": "failed", "error": reason})

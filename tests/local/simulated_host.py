@@ -352,7 +352,11 @@ class Invocation:
             step.finish("Success", "Success", 0)
             return
         step.started = utcnow()
-        if step.action == "aws:runPowerShellScript":
+        if step.action == "aws:runPowerShellScript" and "ToolOutput" in self.command.values:
+            kind, mib = self.memory
+            step.stdout = fake_memory.take_windows(self.command.values, self.instance_id, mib, kind) + "\n"
+            result = ("Failed", "Failed", 3) if "failed" in step.stdout else ("Success", "Success", 0)
+        elif step.action == "aws:runPowerShellScript":
             step.stderr = "simulated_host: there is no PowerShell on this machine, so this step was not run"
             result = ("Failed", "Failed", 1)
         else:

@@ -28,6 +28,8 @@ import urllib.request
 import zipfile
 from typing import Any, Callable
 
+from . import fake_memory
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 ACCOUNT = "111122223333"
@@ -299,7 +301,8 @@ class LocalAws:
             StackName=STACK,
             # Every simulated host runs on this machine, whatever its instance says.
             Parameters=[
-                {"ParameterKey": name, "ParameterValue": collector_hash} for name in ("CollectorX8664", "CollectorArm64")
+                *({"ParameterKey": name, "ParameterValue": collector_hash} for name in ("CollectorX8664", "CollectorArm64")),
+                {"ParameterKey": "WindowsTool", "ParameterValue": hashlib.sha256(fake_memory.WINDOWS_TOOL).hexdigest()},
             ],
             TemplateURL=f"{self.ministack_url}/{CODE_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
@@ -315,12 +318,13 @@ class LocalAws:
             time.sleep(0.1)
         self.outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
         # What `make package` puts there for a real account.
-        s3.put_object(
-            Bucket=self.outputs["EvidenceBucket"],
-            Key=f"tools/collector/{collector_hash}",
-            Body=collector,
-            ChecksumAlgorithm="SHA256",
-        )
+        for tool in (collector, fake_memory.WINDOWS_TOOL):
+            s3.put_object(
+                Bucket=self.outputs["EvidenceBucket"],
+                Key=f"tools/collector/{hashlib.sha256(tool).hexdigest()}",
+                Body=tool,
+                ChecksumAlgorithm="SHA256",
+            )
         self._create_member()
         self.check()
 

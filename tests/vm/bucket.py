@@ -1,5 +1,5 @@
 """A bucket for the proof in a virtual machine: it serves the collector and a manifest, and takes parts and objects,
-over TLS of a private authority. It fails on demand, and keeps what it received in a folder. It knows no signature:
+over TLS of a private authority (without it on the loopback interface alone). It fails on demand, and keeps what it received in a folder. It knows no signature:
 that a presigned address allows nothing else is S3's own promise.
 """
 
@@ -32,7 +32,7 @@ def authority(folder: Path, name: str) -> None:
 class Bucket:
     """`faults` maps the number of a part to the statuses with which its first tries are answered; 0 hangs up."""
 
-    def __init__(self, folder: Path, certificate: Path, key: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None, key: Path | None = None) -> None:
         self.folder = folder
         self.served: dict[str, bytes] = {}
         self.faults: dict[int, list[int]] = {}
@@ -76,22 +76,24 @@ class Bucket:
                 (bucket.folder / name).write_bytes(body)
                 self.reply(200)
 
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
         class Server(ThreadingHTTPServer):
             def handle_error(self, *_: object) -> None:
                 """A guest that does not trust this server, or is switched off, is no error of the server's."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
-        # A guest of QEMU sees the host's loopback interface under this address.
-        self.address = f"https://10.0.2.2:{self.port}"
+        self.address = f"http://127.0.0.1:{self.port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+            # A guest of QEMU sees the host's loopback interface under this address.
+            self.address = f"https://10.0.2.2:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def manifest(self, memory_mib: int, part_mib: int = 8) -> str:
-        """Puts a manifest there, and gives its address."""
+    def manifest(self, memory_mib: int, part_mib: int = 8, **others: object) -> str:
+        """Puts a manifest there, and gives its address. `others` are members of it beside the ordinary ones."""
         names = {
             "started": "started.json", "state": "state.jsonl", "btf": "vmlinux.btf", "kallsyms": "kallsyms.txt",
             "iomem": "iomem.txt", "version": "version.txt", "vmcoreinfo": "vmcoreinfo.txt", "files": "files.jsonl",
@@ -110,6 +112,7 @@ class Bucket:
                 "signatures": [f"{number:064x}" for number in range(1, parts + 1)],
             },
             "objects": {name: f"{self.address}/{file}?X-Amz-Signature=0" for name, file in names.items()},
+            **others,
         }
         self.served["/manifest.json"] = json.dumps(manifest).encode()
         return f"{self.address}/manifest.json?X-Amz-Signature=0"

@@ -53,6 +53,8 @@ pub enum Format {
     Lime,
     /// AVML version 2: compressed by snappy, for `avml-convert` to turn into LiME.
     Avml,
+    /// As it is, without headers, from address 0 on: what the memory tools of Windows give.
+    Raw,
 }
 
 /// The small objects that the collector sends.

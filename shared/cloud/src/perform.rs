@@ -23,7 +23,7 @@ use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
 use stasis_model::ids::{GroupId, InstanceId, InterfaceId, VpcId};
-use stasis_model::memory::{Acquisition, FOLDER, OUTCOME};
+use stasis_model::memory::{Acquisition, FOLDER, OUTCOME, WindowsTool};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::{self, Tag};
 use std::time::{Duration, Instant};
@@ -166,8 +166,8 @@ impl Cloud {
                 };
                 self.write_manifest(case, wanted).await
             }
-            Action::AcquireMemory { instance, document, collector, delivery_seconds } => {
-                self.acquire_memory(case, instance, document, collector, *delivery_seconds).await
+            Action::AcquireMemory { instance, document, collector, windows_tool, delivery_seconds } => {
+                self.acquire_memory(case, instance, document, collector, windows_tool.as_ref(), *delivery_seconds).await
             }
             Action::CompleteUpload { key, upload_id, parts, bytes, crc64nvme, .. } => {
                 self.complete_upload(key, upload_id, *parts, *bytes, crc64nvme.as_deref()).await
@@ -780,11 +780,12 @@ impl Cloud {
         instance: &InstanceId,
         document: &str,
         collector: &str,
+        windows_tool: Option<&WindowsTool>,
         delivery_seconds: i32,
     ) -> Result<Performed, CloudError> {
         let operation = "ssm:SendCommand";
         let (fetch, manifest) = self.collector_addresses(case, collector, 1).await?;
-        let answer = self
+        let command = self
             .ssm
             .send_command()
             .document_name(document)
@@ -793,10 +794,15 @@ impl Cloud {
             .timeout_seconds(delivery_seconds)
             .parameters("CollectorUrl", vec![fetch])
             .parameters("CollectorSha256", vec![collector.to_owned()])
-            .parameters("ManifestUrl", vec![manifest])
-            .send()
-            .await
-            .map_err(|error| CloudError::from_sdk(operation, instance.as_str(), &error))?;
+            .parameters("ManifestUrl", vec![manifest]);
+        let command = match windows_tool {
+            Some(tool) => command
+                .parameters("ToolArguments", vec![tool.arguments.clone()])
+                .parameters("ToolOutput", vec![tool.output.to_string()]),
+            None => command,
+        };
+        let answer =
+            command.send().await.map_err(|error| CloudError::from_sdk(operation, instance.as_str(), &error))?;
         let id = answer
             .command()
             .and_then(|c| c.command_id())

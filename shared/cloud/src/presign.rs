@@ -6,7 +6,7 @@ use aws_sdk_s3::config::{Credentials, RequestChecksumCalculation};
 use aws_sdk_s3::presigning::PresigningConfig;
 use stasis_acquisition::manifest::{Manifest, Object, PartAddresses, SCHEMA};
 use stasis_model::case::Case;
-use stasis_model::memory::{FOLDER, HOST_FOLDER, MemoryPolicy, collector_key, image_name};
+use stasis_model::memory::{FOLDER, HOST_FOLDER, MemoryPolicy, collector_key, format_of, image_name};
 use std::time::{Duration, SystemTime};
 
 const ASSUME: &str = "sts:AssumeRole";
@@ -67,7 +67,7 @@ impl Cloud {
             parts,
             objects,
             next: Some(signer.get(&self.bucket, &manifest_key(case, wanted.number + 1)).await?),
-            format: case.policy.memory.format,
+            format: format_of(case),
             bytes_per_second: Some(case.policy.memory.bytes_per_second).filter(|limit| *limit > 0),
         })
     }
@@ -93,7 +93,7 @@ impl Cloud {
             .role_arn(role)
             .role_session_name(case.case_id.as_str())
             .duration_seconds(SESSION_SECONDS)
-            .policy(session_policy(&case.bucket, &case.prefix(), &case.policy.memory, self.home.as_str()))
+            .policy(session_policy(&case.bucket, &sent_to(case), &case.policy.memory, self.home.as_str()))
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(ASSUME, role, &error))?;
@@ -135,13 +135,19 @@ impl Signer {
     }
 }
 
+/// The folder of the memory in the case, and the name of the image in it.
+fn sent_to(case: &Case) -> (String, &'static str) {
+    (format!("{}{FOLDER}", case.prefix()), image_name(format_of(case)))
+}
+
 /// What the session may do: send the image and the objects of this case, and fetch its manifests and the collectors.
-fn session_policy(bucket: &str, prefix: &str, policy: &MemoryPolicy, region: &str) -> String {
+fn session_policy(bucket: &str, (folder, image): &(String, &str), policy: &MemoryPolicy, region: &str) -> String {
     let partition = policy.writer_role.split(':').nth(1).unwrap_or("aws");
     let object = |key: String| format!("arn:{partition}:s3:::{bucket}/{key}");
-    let of_case = |name: &str| object(format!("{prefix}{FOLDER}{name}"));
-    let sent = [of_case(image_name(policy.format)), of_case(&format!("{HOST_FOLDER}*"))];
-    let collectors = [&policy.collector_x86_64, &policy.collector_arm64].into_iter().filter(|hash| !hash.is_empty());
+    let of_case = |name: &str| object(format!("{folder}{name}"));
+    let sent = [of_case(image), of_case(&format!("{HOST_FOLDER}*"))];
+    let collectors = [&policy.collector_x86_64, &policy.collector_arm64, &policy.windows_tool.sha256];
+    let collectors = collectors.into_iter().filter(|hash| !hash.is_empty());
     let mut fetched = vec![of_case("manifest-*")];
     fetched.extend(collectors.map(|hash| object(collector_key(hash))));
     let via = format!("s3.{region}.*");
@@ -157,6 +163,7 @@ fn session_policy(bucket: &str, prefix: &str, policy: &MemoryPolicy, region: &st
 mod tests {
     use super::*;
     use serde_json::Value;
+    use stasis_model::memory::WindowsTool;
 
     /// AWS takes a session policy of at most 2,048 characters
     /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>).
@@ -166,9 +173,11 @@ mod tests {
             writer_role: "arn:aws-us-gov:iam::111122223333:role/stasis-evidence-writer-us-gov-west-1".to_owned(),
             collector_x86_64: "a".repeat(64),
             collector_arm64: "b".repeat(64),
+            windows_tool: WindowsTool { sha256: "c".repeat(64), ..WindowsTool::default() },
             ..MemoryPolicy::default()
         };
-        let text = session_policy(&"b".repeat(63), "cases/case-20261123T061126Z-1f2e3d4c/", &policy, "us-gov-west-1");
+        let to = ("cases/case-20261123T061126Z-1f2e3d4c/memory/".to_owned(), "image.lime");
+        let text = session_policy(&"b".repeat(63), &to, &policy, "us-gov-west-1");
         assert!(text.len() <= 2048, "{}", text.len());
         let found: Value = serde_json::from_str(&text).expect("JSON");
         for statement in found["Statement"].as_array().expect("statements") {

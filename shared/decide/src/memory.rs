@@ -13,8 +13,8 @@ use stasis_model::case::Case;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::Command;
 use stasis_model::memory::{
-    Acquisition, AcquisitionStatus, FOLDER, Format, Image, Kernel, Machine, MemoryFacts, Summary, Taken, Upload,
-    image_name,
+    Acquisition, AcquisitionStatus, FOLDER, Format, Image, Kernel, Machine, MemoryFacts, Summary, Taken, ToolOutput,
+    Upload, format_of, image_name, is_windows,
 };
 use stasis_model::stage::{ActionRecord, Failure, Next, Outcome, Plan};
 use stasis_model::{SCHEMA, Timestamp};
@@ -23,6 +23,8 @@ use stasis_model::{SCHEMA, Timestamp};
 const FIRST_WAIT: u32 = 3;
 /// The longest wait between two looks, in seconds.
 const LONGEST_WAIT: u32 = 60;
+/// How much longer than the memory an image without headers may be, in bytes.
+const RAW_HOLES: u64 = 4 << 30;
 /// For how long nothing may arrive while the command runs.
 const STALLED: TimeDelta = TimeDelta::minutes(10);
 /// When the next manifest is written: addresses die with the signer's session, which lasts an hour.
@@ -40,7 +42,7 @@ const BAD_DIGEST: &str = "BadDigest";
 
 /// Where the image of a case is.
 pub fn image_key(case: &Case) -> String {
-    format!("{}{FOLDER}{}", case.prefix(), image_name(case.policy.memory.format))
+    format!("{}{FOLDER}{}", case.prefix(), image_name(format_of(case)))
 }
 
 /// What marks the command as ours for this case.
@@ -139,10 +141,12 @@ fn start(case: &Case, facts: &MemoryFacts) -> Plan {
         plan.next = Next::ObserveAgain;
         return plan;
     }
+    let tool = &case.policy.memory.windows_tool;
     plan.step(vec![Action::AcquireMemory {
         instance,
         document: case.policy.memory.document.clone(),
         collector: collector.to_owned(),
+        windows_tool: is_windows(case).then(|| tool.clone()),
         delivery_seconds: DELIVERY_SECONDS,
     }]);
     plan.next = Next::Wait(FIRST_WAIT);
@@ -166,10 +170,17 @@ fn able<'a>(case: &'a Case, facts: &'a MemoryFacts) -> Result<(&'a Machine, &'a 
         Observed::Known(Some(agent)) if !agent.is_online() => {
             return Err(failed(format!("{AGENT_OFFLINE}: the agent on {instance} is {}", agent.ping_status)));
         }
-        Observed::Known(Some(agent)) if agent.platform_type != "Linux" => {
+        Observed::Known(Some(agent)) if agent.platform_type == "MacOS" => {
+            return Err(unsupported(
+                "MacOS has no way to its physical memory that Stasis knows; its disks are preserved".to_owned(),
+            ));
+        }
+        // The agent picks the step by what it runs on, and the image is read by what EC2 says.
+        Observed::Known(Some(agent)) if agent.platform_type != if is_windows(case) { "Windows" } else { "Linux" } => {
             return Err(unsupported(format!(
-                "{} has no way to its physical memory that Stasis knows; its disks are preserved",
-                agent.platform_type
+                "the agent says that {instance} runs {}, and EC2 says {}",
+                agent.platform_type,
+                case.baseline.instance.platform.as_deref().unwrap_or("nothing of that")
             )));
         }
         // Asking costs nothing, and SendCommand itself says when there is nobody.
@@ -179,6 +190,16 @@ fn able<'a>(case: &'a Case, facts: &'a MemoryFacts) -> Result<(&'a Machine, &'a 
         Observed::Known(machine) => machine,
         Observed::Unknown(why) => return Err(failed(format!("what machine {instance} is could not be read: {why}"))),
     };
+    if is_windows(case) {
+        return match policy.windows_tool.sha256.as_str() {
+            "" => Err(unsupported(
+                "Windows gives its memory to a driver alone, and no memory tool was deployed (docs/memory.md, Windows); \
+                 its disks are preserved"
+                    .to_owned(),
+            )),
+            tool => Ok((machine, tool)),
+        };
+    }
     let collector = match machine.architecture.as_str() {
         "x86_64" => &policy.collector_x86_64,
         "arm64" => &policy.collector_arm64,
@@ -195,7 +216,8 @@ fn able<'a>(case: &'a Case, facts: &'a MemoryFacts) -> Result<(&'a Machine, &'a 
 
 /// The manifest of this number, with addresses from a part on.
 fn manifest(case: &Case, upload: &Upload, number: u32, first_part: u32, machine: &Machine) -> Action {
-    let memory = machine.memory_mib << 20;
+    // An image without headers begins at address 0 and has the holes below 4 GiB in it.
+    let memory = (machine.memory_mib << 20) + if is_windows(case) { RAW_HOLES } else { 0 };
     Action::WriteManifest {
         instance: case.instance.instance_id.clone(),
         number,
@@ -214,7 +236,10 @@ fn follow(case: &Case, facts: &MemoryFacts, command: &Command, now: Timestamp, t
     let over = command.is_over();
     let elapsed = now - command.requested_at;
     let last = facts.upload.as_ref().map_or(command.requested_at, Upload::last_at).max(command.requested_at);
-    let stalled = now - last > STALLED;
+    // A tool that writes a file is through with it before anything is sent.
+    let writes_file = is_windows(case) && case.policy.memory.windows_tool.output == ToolOutput::File;
+    let nothing_yet = facts.upload.as_ref().is_none_or(|upload| upload.parts.is_empty());
+    let stalled = now - last > STALLED && !(writes_file && nothing_yet);
     let late = elapsed.num_seconds() >= case.policy.memory.limit_seconds;
     if !over && !stalled && !late {
         wait(case, facts, elapsed, now, &mut plan);
@@ -342,7 +367,7 @@ fn empty(case: &Case) -> Acquisition {
         received_bytes: 0,
         gap_bytes: 0,
         gaps: 0,
-        format: case.policy.memory.format,
+        format: format_of(case),
         sha256: None,
         crc64nvme: None,
         version_id: None,
@@ -381,7 +406,7 @@ fn judge(case: &Case, facts: &MemoryFacts, command: &Command, end: &str, differs
         ..summary.kernel.clone()
     });
     let reason = summary.reason.as_deref().map(host_text);
-    acquisition.notes = notes(summary);
+    acquisition.notes = notes(case, summary);
     let received = summary.stream.parts.iter().scan(0_u64, |sum, part| {
         *sum = sum.saturating_add(part.bytes);
         Some((*sum, part))
@@ -412,7 +437,7 @@ fn judge(case: &Case, facts: &MemoryFacts, command: &Command, end: &str, differs
             AcquisitionStatus::Procmem
         }
         Taken::Memory => {
-            wrong.extend(short(summary, image, acquisition.machine_bytes, case.policy.memory.format));
+            wrong.extend(short(summary, image, acquisition.machine_bytes, format_of(case)));
             if wrong.is_empty() { AcquisitionStatus::Captured } else { AcquisitionStatus::Partial }
         }
         Taken::ProcessMemory => AcquisitionStatus::Partial,
@@ -464,6 +489,10 @@ fn short(summary: &Summary, image: Option<&Image>, machine_bytes: Option<u64>, f
     if gaps > memory / 100 * MOST_GAPS {
         short.push(format!("{} MiB of {} could not be read", gaps >> 20, memory >> 20));
     }
+    let bytes = image.map_or(0, |image| image.bytes);
+    if format == Format::Raw && bytes < memory {
+        short.push(format!("the image has {} MiB, and the host {} MiB of memory", bytes >> 20, memory >> 20));
+    }
     if format == Format::Lime {
         match image.and_then(|image| image.ranges.as_ref()) {
             Some(Ok(ranges)) => {
@@ -486,8 +515,15 @@ fn short(summary: &Summary, image: Option<&Image>, machine_bytes: Option<u64>, f
 }
 
 /// What the reader of the image must know.
-fn notes(summary: &Summary) -> Vec<String> {
+fn notes(case: &Case, summary: &Summary) -> Vec<String> {
     let mut notes = Vec::new();
+    let windows = is_windows(case);
+    if windows {
+        notes.push(format!(
+            "the image was made by the memory tool with SHA-256 {}, which does not tell the pages that it could not read",
+            case.policy.memory.windows_tool.sha256
+        ));
+    }
     let kernel = &summary.kernel;
     if kernel.five_level_paging {
         notes.push(
@@ -496,7 +532,7 @@ fn notes(summary: &Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if !kernel.has_btf {
+    if !kernel.has_btf && !windows {
         notes.push(format!(
             "kernel {:.64} tells no types (BTF): symbols for the image need the distribution's debug package",
             kernel.release
@@ -624,7 +660,11 @@ mod tests {
     }
 
     fn kept(facts: &MemoryFacts) -> Acquisition {
-        let plan = plan(&case(), facts, after(60), &[]);
+        kept_of(&case(), facts)
+    }
+
+    fn kept_of(case: &Case, facts: &MemoryFacts) -> Acquisition {
+        let plan = plan(case, facts, after(60), &[]);
         match plan.actions().next() {
             Some(Action::KeepAcquisition { acquisition, .. }) => (**acquisition).clone(),
             other => panic!("{other:?}"),
@@ -879,6 +919,93 @@ mod tests {
         let mut busy = facts;
         busy.upload.as_mut().expect("upload").parts[0].at = after(3590);
         assert!(plan(&case(), &busy, after(3600), &[]).actions().count() > 0, "the limit is over");
+    }
+
+    /// A Windows host with a memory tool of its operator's.
+    fn windows() -> (Case, MemoryFacts) {
+        let mut case = case();
+        case.baseline.instance.platform = Some("Windows with SQL Server Standard".to_owned());
+        case.policy.memory.windows_tool.sha256 = "cc".repeat(32);
+        let agent = Observed::Known(Some(Agent {
+            ping_status: "Online".to_owned(),
+            platform_type: "Windows".to_owned(),
+            platform_name: None,
+            version: None,
+        }));
+        (case, MemoryFacts { agent, ..facts() })
+    }
+
+    #[test]
+    fn windows_gives_its_memory_to_the_operators_tool_alone() {
+        let (case, mut facts) = windows();
+        facts.upload = Some(upload(&[]));
+        facts.manifests = vec![(1, after(0))];
+        let begun = plan(&case, &facts, after(1), &[]);
+        let Some(Action::AcquireMemory { collector, windows_tool: Some(tool), .. }) = begun.actions().next() else {
+            panic!("{begun:?}");
+        };
+        assert_eq!((collector, &tool.sha256), (&"cc".repeat(32), &"cc".repeat(32)));
+        assert!(image_key(&case).ends_with("/memory/image.raw"));
+
+        let mut without = case.clone();
+        without.policy.memory.windows_tool.sha256.clear();
+        let outcome = kept_of(&without, &facts);
+        assert_eq!(outcome.status, AcquisitionStatus::Unsupported);
+        assert!(outcome.reason.as_deref().is_some_and(|r| r.contains("no memory tool was deployed")), "{outcome:?}");
+
+        // A collector is no tool for Windows, and a tool none for Linux, whatever the agent claims to run on.
+        let other = MemoryFacts { agent: super::tests::facts().agent, ..facts };
+        assert_eq!(kept_of(&case, &other).status, AcquisitionStatus::Unsupported);
+    }
+
+    #[test]
+    fn an_image_without_headers_is_whole_where_it_is_as_long_as_the_memory() {
+        let (case, facts) = windows();
+        let judged = |bytes: u64, change: fn(&mut Summary)| {
+            let mut said = summary();
+            said.kernel.has_btf = false;
+            said.memory_bytes = 1 << 30;
+            said.ranges = Vec::new();
+            said.stream.bytes = bytes;
+            said.stream.parts.truncate(1);
+            said.stream.parts[0].bytes = bytes;
+            change(&mut said);
+            let image = Image { ranges: None, ..image(bytes) };
+            let arrived = MemoryFacts {
+                command: Some(command("Success")),
+                summary: Some(Ok(said)),
+                image: Some(image),
+                ..facts.clone()
+            };
+            kept_of(&case, &arrived)
+        };
+        let whole = judged((1 << 30) + (512 << 20), |_| {});
+        assert_eq!((whole.status, whole.reason), (AcquisitionStatus::Captured, None));
+        assert!(whole.notes.iter().all(|note| !note.contains("BTF")), "{:?}", whole.notes);
+        assert!(whole.notes[0].contains(&"cc".repeat(32)), "{:?}", whole.notes);
+        for (outcome, part) in [
+            (judged((1 << 30) - 1, |_| {}), "the image has 1023 MiB"),
+            (judged(1 << 30, |s| s.stream.complete = false), "did not send all"),
+            (judged(1 << 29, |s| s.memory_bytes = 1 << 29), "EC2 says 1024"),
+        ] {
+            assert_eq!(outcome.status, AcquisitionStatus::Partial, "{part}");
+            assert!(outcome.reason.as_deref().is_some_and(|r| r.contains(part)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_writes_a_file_first_is_given_the_whole_time() {
+        let (mut case, mut facts) = windows();
+        facts.command = Some(command("InProgress"));
+        facts.manifests = vec![(1, after(0))];
+        facts.upload = Some(upload(&[]));
+        let ends = |case: &Case, facts: &MemoryFacts, at| {
+            plan(case, facts, after(at), &[]).actions().any(|a| matches!(a, Action::KeepAcquisition { .. }))
+        };
+        assert!(!ends(&case, &facts, 1000));
+        assert!(ends(&case, &facts, 3600), "the limit is over");
+        case.policy.memory.windows_tool.output = ToolOutput::Stream;
+        assert!(ends(&case, &facts, 1000), "a stream begins at once");
     }
 
     /// Gaps that are listed and not added up: the image is small, and the host says that nothing is missing.

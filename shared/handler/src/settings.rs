@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use stasis_model::case::Policy;
 use stasis_model::ids::Region;
-use stasis_model::memory::MemoryPolicy;
+use stasis_model::memory::{Format, MemoryPolicy, WindowsTool};
 use std::str::FromStr;
 
 /// The settings of a function.
@@ -50,6 +50,9 @@ const MEMORY_PACE: &str = "STASIS_MEMORY_MEBIBYTES_PER_SECOND";
 const WRITER_ROLE: &str = "STASIS_EVIDENCE_WRITER_ROLE_ARN";
 const COLLECTOR_X86_64: &str = "STASIS_COLLECTOR_X86_64";
 const COLLECTOR_ARM64: &str = "STASIS_COLLECTOR_ARM64";
+const WINDOWS_TOOL: &str = "STASIS_WINDOWS_TOOL";
+const WINDOWS_TOOL_ARGUMENTS: &str = "STASIS_WINDOWS_TOOL_ARGUMENTS";
+const WINDOWS_TOOL_OUTPUT: &str = "STASIS_WINDOWS_TOOL_OUTPUT";
 
 impl Settings {
     /// The settings in the environment.
@@ -83,7 +86,12 @@ impl Settings {
                     writer_role: value(WRITER_ROLE).unwrap_or_default(),
                     collector_x86_64: collector(COLLECTOR_X86_64, value(COLLECTOR_X86_64))?,
                     collector_arm64: collector(COLLECTOR_ARM64, value(COLLECTOR_ARM64))?,
-                    format: chosen(MEMORY_FORMAT, value(MEMORY_FORMAT))?,
+                    windows_tool: WindowsTool {
+                        sha256: collector(WINDOWS_TOOL, value(WINDOWS_TOOL))?,
+                        arguments: value(WINDOWS_TOOL_ARGUMENTS).unwrap_or_else(|| WindowsTool::default().arguments),
+                        output: chosen(WINDOWS_TOOL_OUTPUT, value(WINDOWS_TOOL_OUTPUT))?,
+                    },
+                    format: format(value(MEMORY_FORMAT))?,
                     limit_seconds: value(MEMORY_LIMIT).map_or(Ok(21_600), |text| parsed(MEMORY_LIMIT, &text))?,
                     bytes_per_second: value(MEMORY_PACE)
                         .map_or(Ok(0_u64), |text| parsed(MEMORY_PACE, &text))?
@@ -107,6 +115,14 @@ impl Settings {
 fn chosen<T: DeserializeOwned + Default>(name: &'static str, word: Option<String>) -> Result<T, SettingsError> {
     let Some(word) = word else { return Ok(T::default()) };
     serde_json::from_value(word.into()).map_err(|error| SettingsError { name, problem: error.to_string() })
+}
+
+/// The layout of the image of a Linux host. Without headers nobody could tell where its memory has holes.
+fn format(value: Option<String>) -> Result<Format, SettingsError> {
+    match chosen(MEMORY_FORMAT, value)? {
+        Format::Raw => Err(SettingsError { name: MEMORY_FORMAT, problem: "is lime or avml".to_owned() }),
+        format => Ok(format),
+    }
 }
 
 /// The SHA-256 of a collector; empty where none is deployed.

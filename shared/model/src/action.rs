@@ -4,7 +4,7 @@
 use crate::Timestamp;
 use crate::facts::Allows;
 use crate::ids::{GroupId, InstanceId, InterfaceId, VolumeId, VpcId};
-use crate::memory::Acquisition;
+use crate::memory::{Acquisition, WindowsTool};
 use crate::tags::Tag;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -218,8 +218,11 @@ pub enum Action {
         instance: InstanceId,
         /// The document.
         document: String,
-        /// SHA-256 of the collector.
+        /// SHA-256 of the collector; on Windows of the operator's memory tool.
         collector: String,
+        /// How that tool is called; none where the collector runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        windows_tool: Option<WindowsTool>,
         /// How long delivery may take, in seconds.
         delivery_seconds: i32,
     },
@@ -581,6 +584,9 @@ impl fmt::Display for Action {
             Self::BeginUpload { .. } => write!(out, "begin the upload of the memory image"),
             Self::WriteManifest { number, parts, part_bytes, .. } => {
                 write!(out, "write manifest {number}: addresses for {parts} parts of {} MiB", part_bytes >> 20)
+            }
+            Self::AcquireMemory { document, windows_tool: Some(_), .. } => {
+                write!(out, "have the agent run the memory tool for Windows ({document})")
             }
             Self::AcquireMemory { document, .. } => write!(out, "have the agent run the collector ({document})"),
             Self::CompleteUpload { parts, bytes, .. } => {

@@ -2,6 +2,7 @@
 
 use crate::Timestamp;
 use crate::baseline::{Agent, Observed};
+use crate::case::Case;
 use crate::facts::Command;
 use serde::{Deserialize, Serialize};
 pub use stasis_acquisition::manifest::Format;
@@ -34,12 +35,63 @@ pub struct MemoryPolicy {
     pub collector_x86_64: String,
     /// The same for aarch64.
     pub collector_arm64: String,
-    /// The layout of the image.
+    /// What reads the memory of a Windows host.
+    pub windows_tool: WindowsTool,
+    /// The layout of the image of a Linux host.
     pub format: Format,
     /// How long it may take, in seconds.
     pub limit_seconds: i64,
     /// At most so many bytes a second leave the instance for it; 0 for no limit.
     pub bytes_per_second: u64,
+}
+
+/// The operator's memory tool for Windows, such as winpmem. Stasis brings none: it loads a driver, and which one may run
+/// on a host is the operator's to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WindowsTool {
+    /// Its SHA-256; it lies in the evidence bucket beside the collectors. Empty for none.
+    pub sha256: String,
+    /// Its arguments, with `{output}` for where it writes to.
+    pub arguments: String,
+    /// Where it writes to.
+    pub output: ToolOutput,
+}
+
+impl Default for WindowsTool {
+    fn default() -> Self {
+        Self { sha256: String::new(), arguments: "{output}".to_owned(), output: ToolOutput::default() }
+    }
+}
+
+/// Where a memory tool writes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolOutput {
+    /// A file on the host, which is then sent and removed.
+    #[default]
+    File,
+    /// Its standard output.
+    Stream,
+}
+
+impl fmt::Display for ToolOutput {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::File => "file",
+            Self::Stream => "stream",
+        })
+    }
+}
+
+/// Whether EC2 says that the instance runs Windows. EC2 is asked, and not the host.
+pub fn is_windows(case: &Case) -> bool {
+    case.baseline.instance.platform.as_deref().is_some_and(|platform| platform.starts_with("Windows"))
+}
+
+/// The layout of the image of this case.
+pub fn format_of(case: &Case) -> Format {
+    if is_windows(case) { Format::Raw } else { case.policy.memory.format }
 }
 
 /// The processor's architecture and the memory, as EC2 says.
@@ -211,6 +263,7 @@ pub fn image_name(format: Format) -> &'static str {
     match format {
         Format::Lime => "image.lime",
         Format::Avml => "image.avml",
+        Format::Raw => "image.raw",
     }
 }
 

@@ -173,7 +173,7 @@ fn convert(from: &aws_sdk_ec2::types::Instance) -> Result<Instance, InputError> 
         state: from.state().and_then(|s| s.name()).map_or("unknown", |name| name.as_str()).to_owned(),
         instance_type: from.instance_type().map_or("unknown", |t| t.as_str()).to_owned(),
         image_id: from.image_id().map(str::to_owned),
-        platform: from.platform_details().map(str::to_owned),
+        platform: from.platform_details().or_else(|| from.platform().map(|_| "Windows")).map(str::to_owned),
         launched_at: from.launch_time().and_then(time),
         spot: from.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         vpc_id: from.vpc_id().map(str::parse).transpose()?,

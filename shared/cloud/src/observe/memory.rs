@@ -12,7 +12,8 @@ use stasis_acquisition::summary::{MOST_BYTES, Summary};
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::memory::{
-    Acquisition, FOLDER, Format, HOST_FOLDER, Image, Machine, MemoryFacts, OUTCOME, Upload, UploadedPart, image_name,
+    Acquisition, FOLDER, Format, HOST_FOLDER, Image, Machine, MemoryFacts, OUTCOME, Upload, UploadedPart, format_of,
+    image_name,
 };
 use std::ops::Range;
 
@@ -43,16 +44,17 @@ impl Cloud {
     pub async fn memory_facts(&self, case: &Case, comment: &str) -> Result<MemoryFacts, CloudError> {
         let id = &case.instance.instance_id;
         let folder = format!("{}{FOLDER}", case.prefix());
-        let key = format!("{folder}{}", image_name(case.policy.memory.format));
+        let format = format_of(case);
+        let key = format!("{folder}{}", image_name(format));
         // The command first: once it is over, everything that was sent is there to be seen. Asked at the same time, the
         // command could end between a listing and its own answer, and what came last would be taken for missing.
         let (agent, machine, command) =
             join3(self.agent(id), self.machine(case), self.command(case, &case.policy.memory.document, comment)).await;
-        let (upload, files) = join(self.upload(&key), self.memory_folder(&folder, case.policy.memory.format)).await;
+        let (upload, files) = join(self.upload(&key), self.memory_folder(&folder, format)).await;
         let files = files?;
         let (summary, image) = join(self.summary(&folder, files.summary_bytes), async {
             match files.image_bytes {
-                Some(bytes) => self.image(&key, bytes, case.policy.memory.format).await.map(Some),
+                Some(bytes) => self.image(&key, bytes, format).await.map(Some),
                 None => Ok(None),
             }
         })
@@ -205,7 +207,7 @@ impl Cloud {
             .map_err(|error| CloudError::from_sdk(HEAD, key, &error))?;
         let ranges = match format {
             Format::Lime => Some(self.lime_ranges(key, bytes).await?),
-            Format::Avml => None,
+            Format::Avml | Format::Raw => None,
         };
         Ok(Image {
             bytes,
