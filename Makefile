@@ -65,8 +65,8 @@ collector: $(COLLECTOR_VENV)/ready ## the static collector for both architecture
 vm-proof: $(VOLATILITY_VENV)/ready collector ## the collector against a real kernel in a virtual machine (ONLY=main for the first case alone)
 	@cargo build --quiet --locked -p stasis-symbols
 	@PYTHONDONTWRITEBYTECODE=1 python3 tests/vm/proof.py --install --cache $(CACHE) \
-	    --collector $(COLLECTORS)/stasis-collector-x86_64 $(if $(ONLY),--only $(ONLY)) \
-	    --symbols $(BINARIES)/stasis-symbols --volatility $(VOLATILITY_VENV)/bin/vol
+	    --collector $(COLLECTORS)/stasis-collector-x86_64 --collector-aarch64 $(COLLECTORS)/stasis-collector-aarch64 \
+	    $(if $(ONLY),--only $(ONLY)) --symbols $(BINARIES)/stasis-symbols --volatility $(VOLATILITY_VENV)/bin/vol
 
 # The first build compiles the AWS SDK, which takes minutes; later ones take seconds and say nothing.
 build:
