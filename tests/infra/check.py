@@ -42,7 +42,7 @@ except ImportError as missing:
     sys.exit(f"{missing}: install tests/infra/requirements.txt in a virtual environment first")
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ["triage", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "revoke", "verify", "report", "release"]
+STAGES = ["triage", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "revoke", "verify", "report", "release"]
 # The state machines: name, resource in the template, definition.
 MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release": ("Release", "release.asl.json")}
 PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
@@ -75,6 +75,7 @@ class Infra:
         self.document = json.loads((ROOT / "infra/ssm/capture-volatile.json").read_text())
         self.acquisition = json.loads((ROOT / "infra/ssm/acquire-memory.json").read_text())
         self.member = yaml_parse((ROOT / "infra/member.yaml").read_text())
+        self.evidence_account = yaml_parse((ROOT / "infra/evidence-account.yaml").read_text())
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
     def resources(self, kind):
@@ -444,7 +445,7 @@ def logs_are_encrypted_and_end(infra):
         yield "tracing is off"
 
 
-FORBIDDEN = re.compile(r":(Terminate|Stop|Reboot|Delete|Detach(?!Instances)|Release|Purge|Schedule)|\*|:PassRole$|:BypassGovernanceRetention$")
+FORBIDDEN = re.compile(r":(Terminate|Stop|Reboot|Delete|Unlock|ResetSnapshot|Detach(?!Instances)|Release|Purge|Schedule)|\*|:PassRole$|:BypassGovernanceRetention$")
 # The exceptions, each with the one statement that may hold it.
 ALLOWED = {
     ("revoke", "PassQuarantineRole", "iam:PassRole"),
@@ -461,6 +462,19 @@ WITHOUT_RESOURCE = re.compile(
 )
 
 
+def key_of_others(statement, action):
+    """Whether this is about keys that nobody knows before, and by way of EC2, or of AWS' own by its alias, and no other."""
+    condition = statement.get("Condition", {})
+    if action == "kms:DescribeKey" and condition == {"StringEquals": {"kms:RequestAlias": "alias/aws/ebs"}}:
+        return True
+    by_ec2 = condition.get("StringLike", {}).get("kms:ViaService") == {"Fn::Sub": "ec2.*.${AWS::URLSuffix}"}
+    granted = action != "kms:CreateGrant" or condition.get("Bool") == {"kms:GrantIsForAWSResource": "true"}
+    return action in KEYS_OF_OTHERS and by_ec2 and granted
+
+
+KEYS_OF_OTHERS = {"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant"}
+
+
 @check
 def roles_hold_no_more_than_they_must(infra):
     for stage in STAGES:
@@ -473,7 +487,7 @@ def roles_hold_no_more_than_they_must(infra):
             for action in listed(statement["Action"]):
                 if FORBIDDEN.search(action) and (stage, statement["Sid"], action) not in ALLOWED:
                     yield f"{stage} may {action}"
-                if "*" in listed(statement["Resource"]) and not WITHOUT_RESOURCE.match(action):
+                if "*" in listed(statement["Resource"]) and not WITHOUT_RESOURCE.match(action) and not key_of_others(statement, action):
                     yield f"{stage} may {action} on everything"
         tagging = [s for s in infra.statements(stage) if "ec2:CreateTags" in listed(s["Action"])]
         for statement in tagging:
@@ -619,6 +633,48 @@ def acquisition_runs_only_what_was_checked(infra):
         said = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False)
         if said.returncode != 0:
             yield f"it is no shell script: {said.stderr.strip()}"
+
+
+@check
+def copies_are_out_of_reach(infra):
+    """Snapshots are shared with the account of the copies alone, and what is there nobody of ours can delete or unlock."""
+    other = {"Fn::If": ["CopiesGoToAnotherAccount", {"Ref": "DestinationAccount"}, {"Ref": "AWS::AccountId"}]}
+    of_case = {"aws:ResourceTag/stasis:case": "case-*"}
+    for stage in STAGES:
+        for statement in infra.statements(stage):
+            condition = statement.get("Condition", {})
+            if "ec2:ModifySnapshotAttribute" in listed(statement["Action"]):
+                if condition.get("StringEqualsIfExists") != {"ec2:Add/userId": other} or condition.get("Null") != {"ec2:Add/group": "true"}:
+                    yield f"{stage} may share snapshots with anybody"
+                if condition.get("StringLike") != of_case:
+                    yield f"{stage} may share snapshots that are of no case"
+            if "ec2:LockSnapshot" in listed(statement["Action"]) and condition.get("StringLike") != of_case:
+                yield f"{stage} may lock snapshots that are of no case"
+    role = infra.evidence_account["Resources"]["CopiesRole"]["Properties"]
+    variables = infra.template["Globals"]["Function"]["Environment"]["Variables"]
+    if f"role/{role['RoleName']}" not in json.dumps(variables["STASIS_DESTINATION_ROLE_ARN"]):
+        yield "the functions look for a role of another name than evidence-account.yaml makes"
+    for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+        names = statement.get("Condition", {}).get("ArnLike", {}).get("aws:PrincipalArn", [])
+        stages = [re.search(r"\*-(\w+)Role-\*$", name["Fn::Sub"]) for name in names]
+        if statement["Principal"] != {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${StasisAccount}:root"}} or not all(stages) or not stages:
+            yield "the role of the copies may be assumed by others than roles of Stasis"
+        may = {match[1].lower() for match in stages if match}
+        if may != {stage for stage in STAGES if "role/stasis-copies" in json.dumps(infra.statements(stage))}:
+            yield f"the role of the copies lets {sorted(may)} in, which are not the stages that assume it"
+    for statement in (s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]):
+        for action in listed(statement["Action"]):
+            if FORBIDDEN.search(action) or action == "ec2:ModifySnapshotAttribute":
+                yield f"the role of the copies may {action}"
+            if "*" in listed(statement["Resource"]) and not WITHOUT_RESOURCE.match(action) and not key_of_others(statement, action):
+                yield f"the role of the copies may {action} on everything"
+        if "ec2:LockSnapshot" in listed(statement["Action"]) and statement.get("Condition", {}).get("StringLike") != of_case:
+            yield "the role of the copies may lock snapshots that are of no case"
+    for template, key, parameter in ((infra.member, "SnapshotKey", "SnapshotKey"), (infra.evidence_account, "CopiesKey", "DestinationKey")):
+        if template["Resources"][key].get("DeletionPolicy") != "Retain":
+            yield f"{key} goes with its stack, and what it encrypts with it"
+        if template["Resources"][f"{key}Alias"]["Properties"]["AliasName"] != infra.template["Parameters"][parameter]["Default"]:
+            yield f"{parameter} is another key by default than {key}"
 
 
 @check
@@ -798,7 +854,9 @@ def main():
         plain = None
     else:
         say("template.yaml becomes plain CloudFormation", [])
-    for name, text in (("template.yaml", sam), ("template.yaml, transformed", plain), ("member.yaml", member)):
+    copies = (ROOT / "infra/evidence-account.yaml").read_text()
+    texts = {"template.yaml": sam, "template.yaml, transformed": plain, "member.yaml": member, "evidence-account.yaml": copies}
+    for name, text in texts.items():
         if text is not None:
             say(f"cfn-lint: {name}", lint_with_cfn_lint(text))
             say(f"cloudformation-validate: {name}", lint_with_cloudformation_validate(text))

@@ -13,6 +13,10 @@ def statement(infra, stage, sid):
     return next(s for s in infra.statements(stage) if s["Sid"] == sid)
 
 
+def copies(infra):
+    return infra.evidence_account["Resources"]["CopiesRole"]["Properties"]
+
+
 def acquisition(infra, step=0):
     return infra.acquisition["mainSteps"][step]["inputs"]["runCommand"]
 
@@ -167,6 +171,51 @@ DEFECTS = [
         "a write on everything",
         "roles_hold_no_more_than_they_must",
         lambda i: setting(statement(i, "preserve", "Snapshot"), "Resource", "*"),
+    ),
+    (
+        "keys of others by any way",
+        "roles_hold_no_more_than_they_must",
+        lambda i: statement(i, "replicate", "EncryptCopies").pop("Condition"),
+    ),
+    (
+        "grants for anybody",
+        "roles_hold_no_more_than_they_must",
+        lambda i: statement(i, "replicate", "LetEbsUseTheKeys")["Condition"].pop("Bool"),
+    ),
+    (
+        "a stage that may unlock",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "preserve", "LockSnapshots"), "Action", ["ec2:LockSnapshot", "ec2:UnlockSnapshot"]),
+    ),
+    (
+        "a share with anybody",
+        "copies_are_out_of_reach",
+        lambda i: statement(i, "replicate", "ShareForTheCopying")["Condition"].pop("StringEqualsIfExists"),
+    ),
+    (
+        "a public share",
+        "copies_are_out_of_reach",
+        lambda i: statement(i, "replicate", "ShareForTheCopying")["Condition"].pop("Null"),
+    ),
+    (
+        "copies that whoever has the account may lock away",
+        "copies_are_out_of_reach",
+        lambda i: copies(i)["AssumeRolePolicyDocument"]["Statement"][0].pop("Condition"),
+    ),
+    (
+        "a role of the copies that may delete",
+        "copies_are_out_of_reach",
+        lambda i: setting(copies(i)["Policies"][0]["PolicyDocument"]["Statement"][1], "Action", ["ec2:CopySnapshot", "ec2:DeleteSnapshot"]),
+    ),
+    (
+        "a role of the copies of another name",
+        "copies_are_out_of_reach",
+        lambda i: setting(copies(i), "RoleName", "stasis-replica"),
+    ),
+    (
+        "a key of the copies that goes with its stack",
+        "copies_are_out_of_reach",
+        lambda i: i.evidence_account["Resources"]["CopiesKey"].pop("DeletionPolicy"),
     ),
     (
         "tags of any key",

@@ -26,7 +26,7 @@ async fn every_stage_can_be_called_by_itself_and_finds_nothing_left_to_do() {
         assert_eq!(second["actions"], json!([]), "{stage}");
     }
     assert!(suspect.is_quarantined().await);
-    for stage in ["capture", "memory", "preserve"] {
+    for stage in ["capture", "memory", "preserve", "replicate"] {
         let mut looks = tokio::time::interval(std::time::Duration::from_millis(200));
         let mut outcome = Value::Null;
         for _ in 0..100 {
@@ -40,7 +40,7 @@ async fn every_stage_can_be_called_by_itself_and_finds_nothing_left_to_do() {
     }
     assert_eq!(suspect.snapshots().await.len(), 2, "made once, however often it is called");
     let verified = local().invoke("verify", &by_instance).await.expect("verify");
-    assert_eq!(verified["summary"], "18 of 18 checks pass", "{verified:#}");
+    assert_eq!(verified["summary"], "24 of 24 checks pass", "{verified:#}");
     let result = local().invoke("report", &by_instance).await.expect("report");
     assert_eq!(result["status"], "CONTAINED", "{result:#}");
 }

@@ -71,12 +71,14 @@ async fn the_scaling_group_refuses_and_the_network_is_cut_all_the_same() {
 #[tokio::test]
 async fn snapshots_are_refused_and_the_instance_is_contained() {
     let suspect = Suspect::plant(&json!({}));
-    local().fault("ec2", "CreateSnapshots", &suspect.id, "SnapshotCreationPerVolumeRateExceeded", 400);
+    for operation in ["CreateSnapshots", "CreateSnapshot"] {
+        local().fault("ec2", operation, &suspect.id, "SnapshotLimitExceeded", 400);
+    }
     let output = contain(&suspect).await;
     assert!(suspect.is_quarantined().await, "{output:#}");
     assert_eq!(suspect.snapshots().await.len(), 0);
     assert_eq!(checklist(&output)["snapshots encrypted and tagged"], "MISSING");
-    assert_reason(&output, "SnapshotCreationPerVolumeRateExceeded");
+    assert_reason(&output, "SnapshotLimitExceeded");
 }
 
 #[tokio::test]

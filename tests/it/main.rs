@@ -7,6 +7,7 @@ mod bad_input;
 mod by_hand;
 mod contain;
 mod depth;
+mod disks;
 mod failures;
 mod local;
 mod memory;

@@ -12,7 +12,7 @@ async fn a_dry_run_writes_nothing_outside_the_case_file() {
     assert_eq!(output["status"], "DRY_RUN", "{output:#}");
     assert_eq!(suspect.writes(), before);
     assert!(!suspect.is_claimed().await && suspect.quarantine_group().await.is_none());
-    for name in ["protect", "detach", "quarantine", "capture", "preserve"] {
+    for name in ["protect", "detach", "quarantine", "capture", "preserve", "replicate"] {
         assert_eq!(stage(&output, name), "PLANNED", "{name}");
     }
     // And it keeps nobody from acting.

@@ -16,6 +16,7 @@ import threading
 import uuid
 from dataclasses import dataclass
 from typing import Any, Callable
+from urllib.parse import parse_qsl, urlsplit
 
 import xmltodict
 from moto.autoscaling import models as autoscaling_models
@@ -623,7 +624,7 @@ def _snapshots_take_time() -> None:
         snapshot.kms_key_id = volume.kms_key_id if volume.encrypted else None
         if kwargs.get("from_ami") or not volume.attachment:
             return snapshot
-        plan = tag_of(volume.attachment.instance, "local:snapshot") or "2"
+        plan = tag_of(volume, "local:snapshot") or tag_of(volume.attachment.instance, "local:snapshot") or "2"
         snapshot.completes_after = int(plan) if plan.isdigit() else plan
         snapshot.described = 0
         if snapshot.completes_after != 0:
@@ -648,12 +649,18 @@ def _snapshots_take_time() -> None:
                 "InvalidParameterValue",
                 f"The volume {sorted(unknown)[0]} is not a data volume attached to {instance.id}.",
             )
-        snapshots = []
+        included = []
         for name, device in mapping:
             boot = name == instance.root_device_name
             if (boot and specification.get("ExcludeBootVolume") is True) or device.volume_id in excluded:
                 continue
-            snapshot = backend.create_snapshot(device.volume_id, description=description)
+            # One that cannot be snapshotted has EC2 refuse the whole set; the code is believed.
+            if backend.get_volume(device.volume_id).status == "error":
+                raise EC2ClientError("IncorrectState", f"The volume '{device.volume_id}' is in the 'error' state.")
+            included.append(device.volume_id)
+        snapshots = []
+        for volume_id in included:
+            snapshot = backend.create_snapshot(volume_id, description=description)
             if copied == "volume":
                 snapshot.add_tags(
                     {
@@ -682,7 +689,10 @@ def _snapshots_take_time() -> None:
             if snapshot.status != "pending":
                 continue
             snapshot.described += 1
-            if snapshot.completes_after == "error":
+            if problem := getattr(snapshot, "problem", None):
+                snapshot.status = "error"
+                snapshot.state_message = problem
+            elif snapshot.completes_after == "error":
                 snapshot.status = "error"
                 snapshot.state_message = "the harness was told to fail this snapshot (tag local:snapshot)"
             elif isinstance(snapshot.completes_after, int) and snapshot.described >= snapshot.completes_after:
@@ -690,6 +700,157 @@ def _snapshots_take_time() -> None:
         return ActionResult({"Snapshots": snapshots})
 
     EC2Response.describe_snapshots = describe_snapshots
+
+
+@corrects(
+    "ec2 DescribeVolumes, CreateSnapshot",
+    "no volume is ever in error, and one of another state is snapshotted; the harness asks for it by the volume tag local:state",
+    API.format("Volume"),
+)
+def _volumes_can_be_broken() -> None:
+    original = block_store.Volume.status.fget
+
+    def status(self: Any) -> str:
+        return tag_of(self, "local:state") or original(self)
+
+    block_store.Volume.status = property(status)
+
+    create = EC2Response.create_snapshot
+
+    def create_snapshot(self: Any) -> ActionResult:
+        volume_id = self._get_param("VolumeId")
+        if self.ec2_backend.get_volume(volume_id).status == "error":
+            raise EC2ClientError("IncorrectState", f"The volume '{volume_id}' is in the 'error' state.")
+        return create(self)
+
+    EC2Response.create_snapshot = create_snapshot
+
+
+def _key_of(account: str, region: str, name: str) -> Any:
+    """A KMS key by id, ARN or alias, as `account` means it in `region`; none where there is no such key."""
+    from moto.kms import kms_backends
+
+    if name.startswith("arn:"):
+        region, account, name = name.split(":", 5)[3:6]
+    backend = kms_backends[account][region]
+    if name.startswith("alias/"):
+        name = backend.get_key_id_from_alias(name) or ""
+    return backend.keys.get(name.removeprefix("key/"))
+
+
+def _is_default_key(snapshot: Any) -> bool:
+    """Whether a snapshot is encrypted with the key that AWS manages for EBS."""
+    region = snapshot.ec2_backend.region_name
+    managed = _key_of(snapshot.owner_id, region, "alias/aws/ebs")
+    return bool(managed and snapshot.encrypted and snapshot.kms_key_id == managed.arn)
+
+
+def _unusable(account: str, key: Any) -> bool:
+    """Whether EBS cannot use a key for an account: gone, disabled, or another's whose policy does not name the account."""
+    if key is None or key.key_state != "Enabled":
+        return True
+    return key.account_id != account and account not in key.policy
+
+
+@corrects(
+    "ec2 CopySnapshot",
+    "only snapshots of the caller's own account are found, whole or not; a copy is complete at once, keeps the volume's id and "
+    "asks for no key; no PresignedUrl is wanted",
+    API.format("CopySnapshot"),
+)
+def _copies_take_time_and_keys() -> None:
+    # "CopySnapshot ... must be used with a snapshot that you own or that is shared with you"; "Snapshots copied ... have an
+    # arbitrary source volume ID"; "PresignedUrl: when you copy an encrypted source snapshot using the Amazon EC2 Query API,
+    # you must supply a pre-signed URL". The keys are validated asynchronously (aws-facts.md). The codes are believed.
+    def copy_snapshot(self: Any) -> ActionResult:
+        source_id, source_region = self._get_param("SourceSnapshotId"), self._get_param("SourceRegion")
+        tags = self._parse_tag_specification().get("snapshot", {})
+        wanted_key, account = self._get_param("KmsKeyId"), self.current_account
+        self.error_on_dryrun()
+        source = _readable_snapshot(account, source_region, source_id)
+        if source is None:
+            raise EC2ClientError("InvalidSnapshot.NotFound", f"The snapshot '{source_id}' does not exist.")
+        if source.status != "completed":
+            raise EC2ClientError("IncorrectState", f"The snapshot '{source_id}' is not in the 'completed' state.")
+        if source.encrypted and source_region != self.region:
+            _require_signed_copy(self._get_param("PresignedUrl") or "", source_id, source_region, self.region, wanted_key)
+        backend = self.ec2_backend
+        encrypted = source.encrypted or self._get_bool_param("Encrypted", False)
+        key = _key_of(account, self.region, wanted_key) if wanted_key else None
+        if encrypted and not wanted_key:
+            key = _key_of(account, self.region, backend._create_default_encryption_key())
+        snapshot = block_store.Snapshot(
+            backend,
+            ec2_utils.random_snapshot_id(),
+            volume=CopiedVolume("vol-ffffffff", source.volume_size),
+            description=self._get_param("Description") or "",
+            encrypted=encrypted,
+            kms_key_id=key.arn if key else None,
+        )
+        snapshot.status, snapshot.described, snapshot.completes_after = "pending", 0, 2
+        source_key = _key_of(source.owner_id, source_region, source.kms_key_id) if source.encrypted else None
+        if (encrypted and _unusable(account, key)) or (source.encrypted and _unusable(account, source_key)):
+            snapshot.problem = "Given key ID is not accessible"
+        backend.snapshots[snapshot.id] = snapshot
+        snapshot.add_tags(tags)
+        return ActionResult({"SnapshotId": snapshot.id, "Tags": snapshot.tag_set})
+
+    EC2Response.copy_snapshot = copy_snapshot
+
+
+@dataclass
+class CopiedVolume:
+    """What a copy knows of the volume: its size."""
+
+    id: str
+    size: int
+
+
+def _readable_snapshot(account: str, region: str, snapshot_id: str) -> Any:
+    for backends in ec2_backends.values():
+        snapshot = backends[region].snapshots.get(snapshot_id)
+        if snapshot is not None:
+            shared = account in snapshot.create_volume_permission_userids or snapshot.create_volume_permission_groups
+            return snapshot if snapshot.owner_id == account or shared else None
+    return None
+
+
+def _require_signed_copy(address: str, snapshot_id: str, source: str, destination: str, key: str | None) -> None:
+    given = dict(parse_qsl(urlsplit(address).query))
+    wanted = {
+        "Action": "CopySnapshot",
+        "SourceSnapshotId": snapshot_id,
+        "SourceRegion": source,
+        "DestinationRegion": destination,
+        **({"KmsKeyId": key} if key else {}),
+    }
+    scope = given.get("X-Amz-Credential", "").split("/")
+    if not address:
+        raise EC2ClientError("MissingParameter", "PresignedUrl must be provided for an encrypted snapshot of another region.")
+    if (
+        any(given.get(name) != value for name, value in wanted.items())
+        or not urlsplit(address).netloc.startswith(f"ec2.{source}.")
+        or scope[2:4] != [source, "ec2"]
+        or not given.get("X-Amz-Signature")
+    ):
+        raise EC2ClientError("InvalidParameterValue", "PresignedUrl is not of this copy, signed for the source region.")
+
+
+@corrects(
+    "ec2 ModifySnapshotAttribute",
+    "a snapshot under the key that AWS manages is shared like any other, and so is one of another account",
+    "https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modifying-snapshot-permissions.html",
+)
+def _default_key_is_not_shared() -> None:
+    original = EC2Response.modify_snapshot_attribute
+
+    def modify_snapshot_attribute(self: Any) -> ActionResult:
+        snapshot = self.ec2_backend.get_snapshot(self._get_param("SnapshotId"))
+        if self._get_param("OperationType") == "add" and _is_default_key(snapshot):
+            raise EC2ClientError("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
+        return original(self)
+
+    EC2Response.modify_snapshot_attribute = modify_snapshot_attribute
 
 
 @corrects(

@@ -6,7 +6,9 @@ MiniStack's own start binds a port by number and leaves a pid file in the tempor
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
+import uuid
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -16,7 +18,15 @@ CORRECTIONS = [
         "ObjectLockEnabled, ObjectLockConfiguration and BucketEncryption are ignored",
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket.html",
     ),
+    (
+        "sts AssumeRole",
+        "the access key of a session tells nobody outside MiniStack which account the role is of; here it holds the account",
+        "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetAccessKeyInfo.html",
+    ),
 ]
+
+# The account of the role that is being assumed.
+ASSUMED: contextvars.ContextVar[str] = contextvars.ContextVar("assumed", default="")
 
 
 def apply_bucket_properties() -> None:
@@ -61,6 +71,24 @@ def apply_bucket_properties() -> None:
     provisioners._s3_apply_configurations = apply
 
 
+def apply_session_keys() -> None:
+    """Has a session's access key say whose it is, so that moto, which never sees the call, can tell."""
+    from ministack.services import sts
+
+    original, generate = sts._assumed_role_arn, sts._gen_session_access_key
+
+    def assumed_role_arn(role_arn: str, session: str) -> Any:
+        ASSUMED.set(role_arn.split(":")[4] if role_arn.count(":") > 4 else "")
+        return original(role_arn, session)
+
+    def session_access_key() -> str:
+        account = ASSUMED.get()
+        return f"ASIA{account}{uuid.uuid4().hex[:4].upper()}" if len(account) == 12 else generate()
+
+    sts._assumed_role_arn = assumed_role_arn
+    sts._gen_session_access_key = session_access_key
+
+
 def main() -> None:
     fd = int(sys.argv[1])
 
@@ -69,6 +97,7 @@ def main() -> None:
     from ministack.app import app
 
     apply_bucket_properties()
+    apply_session_keys()
     config = Config()
     config.bind = [f"fd://{fd}"]
     config.keep_alive_timeout = 75

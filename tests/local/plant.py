@@ -5,7 +5,10 @@ It writes to the moto side only: what the suspect's account would hold before St
 
 from __future__ import annotations
 
+import json
 from typing import Any, Callable
+
+from .stack import ACCOUNT, DESTINATION_ACCOUNT
 
 INSTANCE_ID = "i-0a1b2c3d4e5f67890"
 ENDPOINTS = ("ssm", "ssmmessages", "ec2messages")
@@ -40,8 +43,12 @@ def plant(
     owner: str | None = None,
     instance_type: str = "m6i.large",
     memory: str | None = None,
+    disks: list[str] | None = None,
 ) -> dict[str, Any]:
-    """`client` gives a boto3 client by service name; the answer holds every id that was made."""
+    """`client` gives a boto3 client by service name; the answer holds every id that was made. `disks` says of each volume,
+    the root first, what encrypts it: none, aws/ebs, customer (a key that the account of the copies may use too), closed (one
+    that it may not use), or disabled (a key that nobody may use any longer); or broken, for a volume in state error.
+    """
     ec2, balancing = client("ec2"), client("elbv2")
     vpc = ec2.create_vpc(CidrBlock="10.40.0.0/16", TagSpecifications=[tags("vpc", Name="production")])["Vpc"]
     vpc_id = vpc["VpcId"]
@@ -125,7 +132,9 @@ def plant(
         **({"local:platform": platform} if platform else {}),
         **({"local:memory": memory} if memory else {}),
     }
-    devices = [(root, 20)] + [(f"/dev/sd{letter}", 100) for letter in "fghijkl"[:data_volumes]]
+    disks = disks or ["aws/ebs" if encrypted else "none"] * (1 + data_volumes)
+    names = [root, *(f"/dev/sd{letter}" for letter in "fghijkl")]
+    devices = [(name, 100 if number else 20, _encryption(client("kms"), disk)) for number, (name, disk) in enumerate(zip(names, disks))]
     instance = ec2.run_instances(
         ImageId=image["ImageId"],
         InstanceType=instance_type,
@@ -142,12 +151,12 @@ def plant(
                 "Ebs": {
                     "VolumeSize": size,
                     "VolumeType": "gp3",
-                    "Encrypted": encrypted,
+                    **encryption,
                     # What the console does: the root goes with the instance, and here the data too, by negligence.
                     "DeleteOnTermination": True,
                 },
             }
-            for device, size in devices
+            for device, size, encryption in devices
         ],
         TagSpecifications=[tags("instance", **wanted), tags("volume", Name=name, Service="storefront")],
         **({"InstanceMarketOptions": {"MarketType": "spot"}} if spot else {}),
@@ -164,7 +173,11 @@ def plant(
         _multi_vpc_interface(ec2, planted, region, extra_interfaces + 1)
     described = ec2.describe_instances(InstanceIds=[suspect])["Reservations"][0]["Instances"][0]
     planted["networkInterfaceIds"] = [item["NetworkInterfaceId"] for item in described["NetworkInterfaces"]]
-    planted["volumeIds"] = [item["Ebs"]["VolumeId"] for item in described["BlockDeviceMappings"]]
+    by_device = {item["DeviceName"]: item["Ebs"]["VolumeId"] for item in described["BlockDeviceMappings"]}
+    planted["volumeIds"] = list(by_device.values())
+    broken = [by_device[name] for name, disk in zip(names, disks) if disk == "broken"]
+    if broken:
+        ec2.create_tags(Resources=broken, Tags=[{"Key": "local:state", "Value": "error"}])
     planted["privateIpAddress"] = described["PrivateIpAddress"]
 
     planted["targetGroups"] = []
@@ -202,6 +215,18 @@ def plant(
         planted["autoScalingGroup"] = f"web-{label}"
         _scaling_group(client, planted, image["ImageId"], min_size)
     return planted
+
+
+def _encryption(kms: Any, disk: str) -> dict[str, Any]:
+    if disk in ("none", "aws/ebs", "broken"):
+        return {"Encrypted": disk != "none"}
+    accounts = [ACCOUNT, DESTINATION_ACCOUNT][: 2 if disk == "customer" else 1]
+    principals = [f"arn:aws:iam::{account}:root" for account in accounts]
+    statement = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "kms:*", "Resource": "*"}
+    key = kms.create_key(Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))["KeyMetadata"]
+    if disk == "disabled":
+        kms.disable_key(KeyId=key["KeyId"])
+    return {"Encrypted": True, "KmsKeyId": key["Arn"]}
 
 
 def _scaling_group(client: Callable[[str], Any], planted: dict[str, Any], image_id: str, min_size: int) -> None:

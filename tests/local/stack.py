@@ -37,6 +37,9 @@ REGION = "eu-central-1"
 STACK = "stasis"
 CODE_BUCKET = "stasis-local-code"
 QUARANTINE_PROFILE = "stasis-quarantine"
+# Where copies of snapshots are kept.
+DESTINATION_ACCOUNT = "222233334444"
+DESTINATION_REGION = "eu-west-1"
 
 # The services whose world is moto's; names as the AWS SDKs define them (AWS_ENDPOINT_URL_<service id>).
 MOTO_SERVICES = {
@@ -47,6 +50,8 @@ MOTO_SERVICES = {
     "ssm": "SSM",
     "iam": "IAM",
     "cloudtrail": "CLOUDTRAIL",
+    # The keys of volumes and snapshots; the keys of the stack's own bucket and logs stay inside MiniStack.
+    "kms": "KMS",
 }
 
 
@@ -248,7 +253,7 @@ class LocalAws:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    def client(self, service: str, region: str | None = None) -> Any:
+    def client(self, service: str, region: str | None = None, account: str | None = None) -> Any:
         import boto3
         from botocore.config import Config
 
@@ -256,8 +261,10 @@ class LocalAws:
             self._session = boto3.Session(
                 aws_access_key_id=self.account, aws_secret_access_key="local", region_name=self.region
             )
+        other = {"aws_access_key_id": account, "aws_secret_access_key": "local"} if account else {}
         return self._session.client(
             service,
+            **other,
             region_name=region or self.region,
             endpoint_url=self.moto_url if service in MOTO_SERVICES else self.ministack_url,
             config=Config(
@@ -303,6 +310,8 @@ class LocalAws:
             Parameters=[
                 *({"ParameterKey": name, "ParameterValue": collector_hash} for name in ("CollectorX8664", "CollectorArm64")),
                 {"ParameterKey": "WindowsTool", "ParameterValue": hashlib.sha256(fake_memory.WINDOWS_TOOL).hexdigest()},
+                {"ParameterKey": "DestinationAccount", "ParameterValue": DESTINATION_ACCOUNT},
+                {"ParameterKey": "DestinationRegion", "ParameterValue": DESTINATION_REGION},
             ],
             TemplateURL=f"{self.ministack_url}/{CODE_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
@@ -385,6 +394,17 @@ class LocalAws:
         iam.create_role(RoleName=QUARANTINE_PROFILE, AssumeRolePolicyDocument=trust)
         iam.create_instance_profile(InstanceProfileName=QUARANTINE_PROFILE)
         iam.add_role_to_instance_profile(InstanceProfileName=QUARANTINE_PROFILE, RoleName=QUARANTINE_PROFILE)
+        # And the keys: the one beside the suspect lets the account of the copies use it, the other is there.
+        both = [f"arn:aws:iam::{account}:root" for account in (self.account, DESTINATION_ACCOUNT)]
+        self.create_key(self.client("kms"), "stasis-snapshots", both)
+        there = self.client("kms", DESTINATION_REGION, DESTINATION_ACCOUNT)
+        self.create_key(there, "stasis-evidence-copies", both[1:])
+
+    def create_key(self, kms: Any, alias: str, principals: list[str]) -> None:
+        statement = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "kms:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        key = kms.create_key(Policy=policy)["KeyMetadata"]["KeyId"]
+        kms.create_alias(AliasName=f"alias/{alias}", TargetKeyId=key)
 
     def check(self) -> None:
         """A deployment is judged by what it does: an emulator may call a stack complete that lacks half of it."""

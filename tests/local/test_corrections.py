@@ -20,6 +20,7 @@ from typing import Any, Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import boto3  # noqa: E402
 from botocore.exceptions import ClientError  # noqa: E402
 
 from local import keeper, stack  # noqa: E402
@@ -478,6 +479,127 @@ class Snapshots(Local):
         self.refused("SnapshotLocked", self.ec2.delete_snapshot, SnapshotId=other)
         self.ec2.unlock_snapshot(SnapshotId=other)
         self.ec2.delete_snapshot(SnapshotId=other)
+
+
+class Copies(Local):
+    """From one account and region to another account and region."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        there = LOCAL.client("kms", stack.DESTINATION_REGION, stack.DESTINATION_ACCOUNT)
+        LOCAL.create_key(there, "stasis-evidence-copies", [f"arn:aws:iam::{stack.DESTINATION_ACCOUNT}:root"])
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.there = LOCAL.client("ec2", stack.DESTINATION_REGION, stack.DESTINATION_ACCOUNT)
+
+    def whole(self, *disks: str) -> list[str]:
+        """Snapshots of disks that are encrypted so, whole."""
+        planted = self.plant(disks=list(disks))
+        made = self.ec2.create_snapshots(InstanceSpecification={"InstanceId": planted["instanceId"]})["Snapshots"]
+        ids = [item["SnapshotId"] for item in made]
+        for _ in range(2):
+            self.ec2.describe_snapshots(SnapshotIds=ids)
+        return ids
+
+    def copy(self, snapshot: str, **options: Any) -> dict[str, Any]:
+        arguments = {
+            "SourceRegion": stack.REGION,
+            "SourceSnapshotId": snapshot,
+            "DestinationRegion": stack.DESTINATION_REGION,
+            "Encrypted": True,
+            "KmsKeyId": "alias/stasis-evidence-copies",
+        }
+        # What AWS' SDK makes for the source region, had it not been told of another address.
+        at_aws = boto3.client(
+            "ec2", stack.REGION, aws_access_key_id=stack.DESTINATION_ACCOUNT, aws_secret_access_key="local"
+        )
+        signed = at_aws.generate_presigned_url("copy_snapshot", Params=arguments)
+        return {"PresignedUrl": signed, **arguments, **options}
+
+    def share(self, snapshot: str) -> None:
+        self.ec2.modify_snapshot_attribute(
+            SnapshotId=snapshot,
+            Attribute="createVolumePermission",
+            OperationType="add",
+            UserIds=[stack.DESTINATION_ACCOUNT],
+        )
+
+    def fate(self, snapshot: str) -> dict[str, Any]:
+        for _ in range(2):
+            found = self.there.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+        return found
+
+    def test_a_copy_needs_a_share_takes_time_and_forgets_the_volume(self) -> None:
+        (snapshot,) = self.whole("customer")
+        self.refused("InvalidSnapshot.NotFound", self.there.copy_snapshot, **self.copy(snapshot))
+        self.share(snapshot)
+        tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "stasis:case", "Value": "x"}]}]
+        copy = self.there.copy_snapshot(**self.copy(snapshot, TagSpecifications=tags))["SnapshotId"]
+        self.assertEqual(self.there.describe_snapshots(SnapshotIds=[copy])["Snapshots"][0]["State"], "pending")
+        found = self.fate(copy)
+        self.assertEqual((found["State"], found["Encrypted"], found["OwnerId"]), ("completed", True, stack.DESTINATION_ACCOUNT))
+        self.assertEqual((found["VolumeId"], found["Tags"]), ("vol-ffffffff", tags[0]["Tags"]))
+        self.assertIn(f":{stack.DESTINATION_REGION}:{stack.DESTINATION_ACCOUNT}:key/", found["KmsKeyId"])
+
+    def test_an_encrypted_one_of_another_region_needs_a_signed_request_of_that_region(self) -> None:
+        (snapshot,) = self.whole("customer")
+        self.share(snapshot)
+        good = self.copy(snapshot)
+        for spoilt in (
+            good["PresignedUrl"].replace(snapshot, "snap-0123456789abcdef0"),
+            good["PresignedUrl"].replace("ec2.eu-central-1", "ec2.eu-west-1"),
+            good["PresignedUrl"].split("&X-Amz-Signature")[0],
+        ):
+            self.refused("InvalidParameterValue", self.there.copy_snapshot, **{**good, "PresignedUrl": spoilt})
+        (plain,) = self.whole("none")
+        self.share(plain)
+        self.fate(self.there.copy_snapshot(**self.copy(plain, PresignedUrl="none"))["SnapshotId"])
+
+    def test_what_aws_own_key_encrypts_is_not_shared(self) -> None:
+        (snapshot,) = self.whole("aws/ebs")
+        with self.assertRaises(ClientError) as caught:
+            self.share(snapshot)
+        self.assertEqual(caught.exception.response["Error"]["Code"], "OperationNotPermitted")
+
+    def test_keys_are_looked_at_later(self) -> None:
+        for disk in ("closed", "disabled"):
+            (snapshot,) = self.whole(disk)
+            self.share(snapshot)
+            found = self.fate(self.there.copy_snapshot(**self.copy(snapshot))["SnapshotId"])
+            self.assertEqual((found["State"], found["StateMessage"]), ("error", "Given key ID is not accessible"), disk)
+
+    def test_one_that_is_not_whole_is_not_copied(self) -> None:
+        planted = self.plant(disks=["none"])
+        made = self.ec2.create_snapshots(InstanceSpecification={"InstanceId": planted["instanceId"]})["Snapshots"]
+        self.share(made[0]["SnapshotId"])
+        self.refused("IncorrectState", self.there.copy_snapshot, **self.copy(made[0]["SnapshotId"]))
+
+    def test_a_broken_volume_has_no_snapshot_and_spoils_the_set(self) -> None:
+        planted = self.plant(disks=["none", "broken"])
+        sound, broken = planted["volumeIds"]
+        states = {v["VolumeId"]: v["State"] for v in self.ec2.describe_volumes(VolumeIds=[sound, broken])["Volumes"]}
+        self.assertEqual(states, {sound: "in-use", broken: "error"})
+        specification = {"InstanceId": planted["instanceId"]}
+        self.refused("IncorrectState", self.ec2.create_snapshots, InstanceSpecification=specification)
+        self.refused("IncorrectState", self.ec2.create_snapshot, VolumeId=broken)
+        specification["ExcludeDataVolumeIds"] = [broken]
+        self.assertEqual(len(self.ec2.create_snapshots(InstanceSpecification=specification)["Snapshots"]), 1)
+
+    def test_a_session_acts_for_the_account_of_its_role(self) -> None:
+        role = f"arn:aws:iam::{stack.DESTINATION_ACCOUNT}:role/stasis-copies"
+        session = LOCAL.client("sts").assume_role(RoleArn=role, RoleSessionName="case")["Credentials"]
+        there = boto3.client(
+            "ec2",
+            stack.DESTINATION_REGION,
+            endpoint_url=LOCAL.moto_url,
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+        )
+        volume = there.create_volume(Size=1, AvailabilityZone=f"{stack.DESTINATION_REGION}a")["VolumeId"]
+        made = there.create_snapshot(VolumeId=volume)
+        self.assertEqual(made["OwnerId"], stack.DESTINATION_ACCOUNT)
 
 
 class Scaling(Local):

@@ -5,7 +5,7 @@ use stasis_decide::preserve;
 use stasis_handler::Work;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
-use stasis_model::facts::PreserveFacts;
+use stasis_model::disks::PreserveFacts;
 use stasis_model::stage::{ActionRecord, Plan, Stage};
 
 struct Preserve;
@@ -18,8 +18,8 @@ impl Work for Preserve {
         cloud.preserve_facts(case).await
     }
 
-    fn plan(&self, case: &Case, facts: &PreserveFacts, now: Timestamp, _tried: &[ActionRecord]) -> Plan {
-        preserve::plan(case, facts, now)
+    fn plan(&self, case: &Case, facts: &PreserveFacts, now: Timestamp, tried: &[ActionRecord]) -> Plan {
+        preserve::plan(case, facts, now, tried)
     }
 }
 

@@ -5,6 +5,7 @@
 //! evidence are forbidden by clippy.toml.
 
 pub mod casefile;
+mod destination;
 pub mod error;
 pub mod execution;
 pub mod notify;
@@ -33,6 +34,7 @@ pub struct Cloud {
     elb: aws_sdk_elasticloadbalancing::Client,
     elbv2: aws_sdk_elasticloadbalancingv2::Client,
     iam: aws_sdk_iam::Client,
+    kms: aws_sdk_kms::Client,
     sfn: aws_sdk_sfn::Client,
     ssm: aws_sdk_ssm::Client,
     s3: aws_sdk_s3::Client,
@@ -74,6 +76,7 @@ impl Cloud {
             elb: aws_sdk_elasticloadbalancing::Client::new(&there),
             elbv2: aws_sdk_elasticloadbalancingv2::Client::new(&there),
             iam: aws_sdk_iam::Client::new(&there),
+            kms: aws_sdk_kms::Client::new(&there),
             sfn: aws_sdk_sfn::Client::new(&here),
             ssm: aws_sdk_ssm::Client::new(&there),
             s3: aws_sdk_s3::Client::new(&here),

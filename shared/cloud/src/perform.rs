@@ -10,7 +10,8 @@ use aws_sdk_ec2::operation::RequestId as _;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, CopyTagsFromSource, EbsInstanceBlockDeviceSpecification, Filter,
     IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification, InstanceSpecification, IpPermission,
-    IpRange, Ipv6Range, PrefixListId, ResourceType, RuleAction, SecurityGroupRule, TagSpecification, UserIdGroupPair,
+    IpRange, Ipv6Range, LockMode, OperationType, PrefixListId, ResourceType, RuleAction, SecurityGroupRule,
+    SnapshotAttributeName, TagSpecification, UserIdGroupPair,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
@@ -20,9 +21,10 @@ use chrono::SecondsFormat;
 use stasis_model::Timestamp;
 use stasis_model::action::{AclEntry, Action, Device, Target};
 use stasis_model::case::Case;
+use stasis_model::disks::{self, Place};
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
-use stasis_model::ids::{GroupId, InstanceId, InterfaceId, VpcId};
+use stasis_model::ids::{AccountId, GroupId, InstanceId, InterfaceId, Region, SnapshotId, VolumeId, VpcId};
 use stasis_model::memory::{Acquisition, FOLDER, OUTCOME, WindowsTool};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::{self, Tag};
@@ -173,9 +175,21 @@ impl Cloud {
                 self.complete_upload(key, upload_id, *parts, *bytes, crc64nvme.as_deref()).await
             }
             Action::KeepAcquisition { acquisition, .. } => self.keep_acquisition(case, acquisition).await,
-            Action::CreateSnapshots { instance, description, tags } => {
-                self.create_snapshots(instance, description, tags).await
+            Action::CreateSnapshots { instance, without, without_root, description, tags } => {
+                self.create_snapshots(instance, without, *without_root, description, tags).await
             }
+            Action::CreateSnapshot { volume, description, tags } => {
+                self.create_snapshot(volume, description, tags).await
+            }
+            Action::LockSnapshot { snapshot, place, mode, days } => {
+                self.lock_snapshot(case, snapshot, place, *mode, *days).await
+            }
+            Action::CopySnapshot { snapshot, encrypted, from, place, key, description, tags } => {
+                let copy = Copy { encrypted: *encrypted, from, place, key, description, tags };
+                self.copy_snapshot(case, snapshot, copy).await
+            }
+            Action::ShareSnapshot { snapshot, account } => self.share(snapshot, account, OperationType::Add).await,
+            Action::UnshareSnapshot { snapshot, account } => self.share(snapshot, account, OperationType::Remove).await,
         }
     }
 
@@ -924,21 +938,23 @@ impl Cloud {
     async fn create_snapshots(
         &self,
         instance: &InstanceId,
+        without: &[VolumeId],
+        without_root: bool,
         description: &str,
         tags: &[Tag],
     ) -> Result<Performed, CloudError> {
         let operation = "ec2:CreateSnapshots";
+        let excluded = without.iter().map(|id| id.as_str().to_owned()).collect();
+        let volumes = InstanceSpecification::builder()
+            .instance_id(instance.as_str())
+            .set_exclude_boot_volume(without_root.then_some(true))
+            .set_exclude_data_volume_ids(Some(excluded).filter(|ids: &Vec<String>| !ids.is_empty()));
         let call = self
             .ec2
             .create_snapshots()
-            .instance_specification(InstanceSpecification::builder().instance_id(instance.as_str()).build())
+            .instance_specification(volumes.build())
             .description(description)
-            .tag_specifications(
-                TagSpecification::builder()
-                    .resource_type(ResourceType::Snapshot)
-                    .set_tags(Some(ec2_tags(tags)))
-                    .build(),
-            );
+            .tag_specifications(snapshot_tags(tags));
         let mut notes = Vec::new();
         let mut sent = call.clone().copy_tags_from_source(CopyTagsFromSource::Volume).send().await;
         // EC2 may refuse a tag key that stands both on the volume and in the call; a snapshot without the
@@ -955,20 +971,126 @@ impl Cloud {
             .snapshots()
             .iter()
             .filter_map(|snapshot| {
-                Some(Evidence {
-                    kind: EvidenceKind::Snapshot,
-                    id: snapshot.snapshot_id()?.to_owned(),
-                    description: format!("snapshot of {}", snapshot.volume_id().unwrap_or("a volume")),
-                    location: None,
-                    sha256: None,
-                    size: None,
-                })
+                let of = format!("snapshot of {}", snapshot.volume_id().unwrap_or("a volume"));
+                Some(snapshot_evidence(snapshot.snapshot_id()?, of))
             })
             .collect();
         let mut performed = Performed::applied(answer.request_id()).with(evidence);
         performed.notes = notes;
         Ok(performed)
     }
+
+    async fn create_snapshot(
+        &self,
+        volume: &VolumeId,
+        description: &str,
+        tags: &[Tag],
+    ) -> Result<Performed, CloudError> {
+        let answer = self
+            .ec2
+            .create_snapshot()
+            .volume_id(volume.as_str())
+            .description(description)
+            .tag_specifications(snapshot_tags(tags))
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("ec2:CreateSnapshot", volume.as_str(), &error))?;
+        let made = answer.snapshot_id().map(|id| snapshot_evidence(id, format!("snapshot of {volume}")));
+        Ok(Performed::applied(answer.request_id()).with(made.into_iter().collect()))
+    }
+
+    /// Without a cooling-off period: in compliance mode the lock holds at once, and governance mode has none
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockSnapshot.html>).
+    async fn lock_snapshot(
+        &self,
+        case: &Case,
+        snapshot: &SnapshotId,
+        place: &Place,
+        mode: disks::LockMode,
+        days: i32,
+    ) -> Result<Performed, CloudError> {
+        let mode = match mode {
+            disks::LockMode::Governance => LockMode::Governance,
+            disks::LockMode::Compliance => LockMode::Compliance,
+            disks::LockMode::None => return Ok(Performed::applied(None).already()),
+        };
+        let answer = self
+            .ec2_in(case, place)
+            .await?
+            .ec2
+            .lock_snapshot()
+            .snapshot_id(snapshot.as_str())
+            .lock_mode(mode)
+            .lock_duration(days)
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("ec2:LockSnapshot", snapshot.as_str(), &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+
+    /// Asked for in the place of the copy. EC2 looks at the keys only later: that it accepts says little.
+    async fn copy_snapshot(&self, case: &Case, snapshot: &SnapshotId, copy: Copy<'_>) -> Result<Performed, CloudError> {
+        let Copy { encrypted, from, place, key, description, tags } = copy;
+        let elsewhere = self.ec2_in(case, place).await?;
+        let mut call = elsewhere
+            .ec2
+            .copy_snapshot()
+            .source_snapshot_id(snapshot.as_str())
+            .source_region(from.as_str())
+            .encrypted(true)
+            .kms_key_id(key)
+            .description(description)
+            .tag_specifications(snapshot_tags(tags));
+        if encrypted && from != &place.region {
+            let signed = elsewhere.signed_copy(snapshot.as_str(), from, &place.region, key)?;
+            call = call.destination_region(place.region.as_str()).presigned_url(signed);
+        }
+        let answer =
+            call.send().await.map_err(|error| CloudError::from_sdk("ec2:CopySnapshot", snapshot.as_str(), &error))?;
+        let made = answer.snapshot_id().map(|id| Evidence {
+            location: Some(place.to_string()),
+            ..snapshot_evidence(id, format!("copy of {snapshot}"))
+        });
+        Ok(Performed::applied(answer.request_id()).with(made.into_iter().collect()))
+    }
+
+    async fn share(
+        &self,
+        snapshot: &SnapshotId,
+        account: &AccountId,
+        how: OperationType,
+    ) -> Result<Performed, CloudError> {
+        let answer = self
+            .ec2
+            .modify_snapshot_attribute()
+            .snapshot_id(snapshot.as_str())
+            .attribute(SnapshotAttributeName::CreateVolumePermission)
+            .operation_type(how)
+            .user_ids(account.as_str())
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk("ec2:ModifySnapshotAttribute", snapshot.as_str(), &error))?;
+        Ok(Performed::applied(answer.request_id()))
+    }
+}
+
+/// How a copy is to be made.
+struct Copy<'a> {
+    encrypted: bool,
+    from: &'a Region,
+    place: &'a Place,
+    key: &'a str,
+    description: &'a str,
+    tags: &'a [Tag],
+}
+
+fn snapshot_tags(tags: &[Tag]) -> TagSpecification {
+    TagSpecification::builder().resource_type(ResourceType::Snapshot).set_tags(Some(ec2_tags(tags))).build()
+}
+
+fn snapshot_evidence(id: &str, description: String) -> Evidence {
+    let kind = EvidenceKind::Snapshot;
+    Evidence { kind, id: id.to_owned(), description, location: None, sha256: None, size: None }
 }
 
 /// How often an interface that stands open is tried to be closed before it gets its own groups back.

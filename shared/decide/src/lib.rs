@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod detach;
+mod disks;
 pub mod manifest;
 pub mod memory;
 mod network_acl;
@@ -13,11 +14,14 @@ pub mod preserve;
 pub mod protect;
 pub mod quarantine;
 pub mod release;
+pub mod replicate;
 pub mod report;
 pub mod revoke;
 pub mod triage;
 pub mod verify;
 
+#[cfg(test)]
+mod disks_world;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! balancer, with two volumes, in a VPC that has endpoints.
 
 use crate::protect;
-use chrono::{TimeZone as _, Utc};
+use chrono::{TimeDelta, TimeZone as _, Utc};
+use stasis_model::action::Action;
 use stasis_model::baseline::{
     Agent, Baseline, Instance, Interface, Observed, Protection, ScalingMembership, ScalingSizes, TargetRegistration,
     Volume,
@@ -10,15 +11,17 @@ use stasis_model::baseline::{
 use stasis_model::case::{
     Case, Credentials, Egress, InstanceRef, MinimumSize, Mode, Policy, RemoteAddresses, TrackedConnections,
 };
+use stasis_model::disks::{DiskPolicy, Lock, PreserveFacts, Snapshot, VolumeFacts};
 use stasis_model::facts::{
-    Allows, BucketFacts, Command, DetachFacts, Endpoints, Peer, QuarantineFacts, QuarantineGroup, Rule, Snapshot,
-    StoredObject, VerifyFacts, VpcFacts,
+    Allows, BucketFacts, Command, DetachFacts, Endpoints, Peer, PublicAccessBlock, QuarantineFacts, QuarantineGroup,
+    Rule, StoredObject, VerifyFacts, VpcFacts,
 };
 use stasis_model::memory::{Acquisition, AcquisitionStatus, Format, MemoryPolicy};
+use stasis_model::stage::{ActionRecord, Failure, Outcome};
 use stasis_model::tags;
 use stasis_model::trigger::{Request, Source};
 use stasis_model::{SCHEMA, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) fn time() -> Timestamp {
     Utc.with_ymd_and_hms(2026, 11, 23, 6, 11, 26).single().expect("a time")
@@ -70,6 +73,7 @@ pub(crate) fn case() -> Case {
             capture_document: "Stasis-CaptureVolatile".to_owned(),
             capture_limit_seconds: 600,
             memory: MemoryPolicy::default(),
+            disks: DiskPolicy::default(),
         },
         baseline: Baseline {
             schema: SCHEMA,
@@ -131,6 +135,50 @@ pub(crate) fn case() -> Case {
     }
 }
 
+/// A customer key of the instance's account.
+pub(crate) const CUSTOMER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0000-4000-8000-000000000001";
+/// The key that AWS manages there.
+pub(crate) const AWS_EBS_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0000-4000-8000-000000000002";
+
+/// The record of an action that was done, or refused with a code.
+pub(crate) fn record(action: Action, code: Option<&str>) -> ActionRecord {
+    ActionRecord {
+        words: action.to_string(),
+        target: action.target(),
+        action,
+        outcome: if code.is_some() { Outcome::Failed } else { Outcome::Applied },
+        error: code.map(|code| Failure::lasting(code, "AWS said no")),
+        request_id: None,
+        at: time(),
+    }
+}
+
+pub(crate) fn governance() -> Lock {
+    Lock { state: "governance".to_owned(), days: Some(365), expires_at: Some(time() + TimeDelta::days(365)) }
+}
+
+pub(crate) fn preserve_facts(states: &[&str]) -> PreserveFacts {
+    let instance = case().baseline.instance;
+    let volumes = instance.volumes.iter().map(|volume| {
+        let facts = VolumeFacts {
+            volume_id: volume.volume_id.clone(),
+            state: "in-use".to_owned(),
+            kind: "gp3".to_owned(),
+            size_gib: 8,
+            key: Some(CUSTOMER_KEY.to_owned()),
+            others: Vec::new(),
+        };
+        (volume.volume_id.clone(), facts)
+    });
+    PreserveFacts {
+        volumes: Observed::Known(volumes.collect()),
+        aws_ebs_key: Observed::Known(Some(AWS_EBS_KEY.to_owned())),
+        snapshots: snapshots(states),
+        instance_store_gb: Observed::Known(None),
+        instance,
+    }
+}
+
 pub(crate) fn snapshots(states: &[&str]) -> Vec<Snapshot> {
     let case = case();
     states
@@ -143,8 +191,11 @@ pub(crate) fn snapshots(states: &[&str]) -> Vec<Snapshot> {
             message: None,
             progress: if *state == "completed" { 100 } else { 40 },
             encrypted: true,
+            key: Some(CUSTOMER_KEY.to_owned()),
             size_gib: 8,
             started_at: Some(time()),
+            lock: Observed::Known(Some(governance())),
+            shared_with: Observed::Known(BTreeSet::new()),
             tags: tags::evidence_tags(&case).into_iter().map(|tag| (tag.key, tag.value)).collect(),
         })
         .collect()
@@ -272,9 +323,22 @@ pub(crate) fn contained() -> VerifyFacts {
         })),
         recorded: Observed::Known(Some(true)),
         snapshots: Observed::Known(snapshots(&["completed", "completed"])),
+        copies: Observed::Known(Vec::new()),
         volatile: Observed::Known(vec![StoredObject { key: "cases/x/volatile/clockLinux.txt".to_owned(), size: 12 }]),
         memory: Observed::Known(None),
-        bucket: Observed::Known(BucketFacts { versioned: true, lock: Some(("GOVERNANCE".to_owned(), 365)) }),
+        bucket: Observed::Known(BucketFacts {
+            versioned: true,
+            lock: Some(("GOVERNANCE".to_owned(), 365)),
+            encryption: Observed::Known(Some("aws:kms".to_owned())),
+            public_access: Observed::Known(PublicAccessBlock {
+                block_acls: true,
+                ignore_acls: true,
+                block_policy: true,
+                restrict_buckets: true,
+            }),
+            tls_only: Observed::Known(true),
+            replicated_to: Observed::Known(Vec::new()),
+        }),
     }
 }
 
@@ -297,6 +361,7 @@ pub(crate) fn unreadable() -> VerifyFacts {
         command: no(),
         recorded: no(),
         snapshots: no(),
+        copies: no(),
         volatile: no(),
         memory: no(),
         bucket: no(),

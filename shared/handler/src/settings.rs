@@ -3,6 +3,7 @@
 
 use serde::de::DeserializeOwned;
 use stasis_model::case::Policy;
+use stasis_model::disks::{Destination, DiskPolicy, Place};
 use stasis_model::ids::Region;
 use stasis_model::memory::{Format, MemoryPolicy, WindowsTool};
 use std::str::FromStr;
@@ -54,6 +55,14 @@ const WINDOWS_TOOL: &str = "STASIS_WINDOWS_TOOL";
 const WINDOWS_TOOL_ARGUMENTS: &str = "STASIS_WINDOWS_TOOL_ARGUMENTS";
 const WINDOWS_TOOL_OUTPUT: &str = "STASIS_WINDOWS_TOOL_OUTPUT";
 
+const SNAPSHOT_LOCK: &str = "STASIS_SNAPSHOT_LOCK";
+const RETENTION: &str = "STASIS_RETENTION_DAYS";
+const SNAPSHOT_KEY: &str = "STASIS_SNAPSHOT_KEY";
+const DESTINATION_ACCOUNT: &str = "STASIS_DESTINATION_ACCOUNT";
+const DESTINATION_REGION: &str = "STASIS_DESTINATION_REGION";
+const DESTINATION_ROLE: &str = "STASIS_DESTINATION_ROLE_ARN";
+const DESTINATION_KEY: &str = "STASIS_DESTINATION_KEY";
+
 impl Settings {
     /// The settings in the environment.
     ///
@@ -97,6 +106,7 @@ impl Settings {
                         .map_or(Ok(0_u64), |text| parsed(MEMORY_PACE, &text))?
                         .saturating_mul(1 << 20),
                 },
+                disks: disks(&value)?,
             },
             topic: value(TOPIC),
         })
@@ -115,6 +125,35 @@ impl Settings {
 fn chosen<T: DeserializeOwned + Default>(name: &'static str, word: Option<String>) -> Result<T, SettingsError> {
     let Some(word) = word else { return Ok(T::default()) };
     serde_json::from_value(word.into()).map_err(|error| SettingsError { name, problem: error.to_string() })
+}
+
+/// How the disks are kept. A destination is whole or not there: half of one would be found out during an incident.
+fn disks(value: &impl Fn(&'static str) -> Option<String>) -> Result<DiskPolicy, SettingsError> {
+    let needed = |name| {
+        value(name).ok_or(SettingsError { name, problem: format!("is not set, and {DESTINATION_ACCOUNT} needs it") })
+    };
+    let destination = match value(DESTINATION_ACCOUNT) {
+        None => None,
+        Some(account) => Some(Destination {
+            place: Place {
+                account: parsed(DESTINATION_ACCOUNT, &account)?,
+                region: parsed(DESTINATION_REGION, &needed(DESTINATION_REGION)?)?,
+            },
+            role: value(DESTINATION_ROLE).unwrap_or_default(),
+            key: needed(DESTINATION_KEY)?,
+        }),
+    };
+    let lock_days = value(RETENTION).map_or(Ok(365), |text| parsed(RETENTION, &text))?;
+    // What LockSnapshot takes (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockSnapshot.html).
+    if !(1..=36_500).contains(&lock_days) {
+        return Err(SettingsError { name: RETENTION, problem: "is 1 to 36500 days".to_owned() });
+    }
+    Ok(DiskPolicy {
+        lock: chosen(SNAPSHOT_LOCK, value(SNAPSHOT_LOCK))?,
+        lock_days,
+        key: value(SNAPSHOT_KEY).unwrap_or_default(),
+        destination,
+    })
 }
 
 /// The layout of the image of a Linux host. Without headers nobody could tell where its memory has holes.
@@ -168,6 +207,10 @@ mod tests {
             ([good.as_slice(), &[(LIMIT, "soon")]].concat(), LIMIT),
             ([good.as_slice(), &[(MEMORY, "some")]].concat(), MEMORY),
             ([good.as_slice(), &[(MEMORY_FORMAT, "raw")]].concat(), MEMORY_FORMAT),
+            ([good.as_slice(), &[(SNAPSHOT_LOCK, "glue")]].concat(), SNAPSHOT_LOCK),
+            ([good.as_slice(), &[(RETENTION, "0")]].concat(), RETENTION),
+            ([good.as_slice(), &[(DESTINATION_ACCOUNT, "1")]].concat(), DESTINATION_ACCOUNT),
+            ([good.as_slice(), &[(DESTINATION_ACCOUNT, "222233334444")]].concat(), DESTINATION_REGION),
             ([good.as_slice(), &[(MEMORY_PACE, "-1")]].concat(), MEMORY_PACE),
             ([good.as_slice(), &[(COLLECTOR_ARM64, "../collector")]].concat(), COLLECTOR_ARM64),
         ] {

@@ -264,17 +264,21 @@ fn conclude(
     let (status, wait_seconds) = match (case.is_dry_run(), plan.next) {
         (true, _) => (StageStatus::Planned, None),
         (false, Next::Wait(seconds)) if failures.is_empty() => (StageStatus::Waiting, Some(seconds)),
+        (false, Next::WaitForRest(seconds)) => (StageStatus::Waiting, Some(seconds)),
         (false, _) if failures.is_empty() => (StageStatus::Done, None),
         (false, _) => (StageStatus::Incomplete, None),
     };
     let previous = case.stages.get(&stage).and_then(|outcome| outcome.report.clone());
     let attempt = case.stages.get(&stage).map_or(1, |outcome| outcome.attempt + 1);
     let mut notes = plan.notes;
-    let mut evidence = plan.evidence;
+    let mut evidence = Vec::new();
     for performed in tally.performed {
         notes.extend(performed.notes);
         evidence.extend(performed.evidence);
     }
+    // What was read back says more of the same piece, and the last word counts.
+    evidence.retain(|made: &Evidence| !plan.evidence.iter().any(|read| read.kind == made.kind && read.id == made.id));
+    evidence.extend(plan.evidence);
     StageReport {
         schema: SCHEMA,
         case_id: case.case_id.clone(),

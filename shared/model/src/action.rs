@@ -2,8 +2,9 @@
 //! that stops, reboots or terminates an instance or deletes evidence, so no plan can hold one.
 
 use crate::Timestamp;
+use crate::disks::{LockMode, Place};
 use crate::facts::Allows;
-use crate::ids::{GroupId, InstanceId, InterfaceId, VolumeId, VpcId};
+use crate::ids::{AccountId, GroupId, InstanceId, InterfaceId, SnapshotId, VolumeId, VpcId};
 use crate::memory::{Acquisition, WindowsTool};
 use crate::tags::Tag;
 use serde::{Deserialize, Serialize};
@@ -252,10 +253,67 @@ pub enum Action {
     CreateSnapshots {
         /// The instance.
         instance: InstanceId,
+        /// Data volumes that cannot be snapshotted and would have EC2 refuse all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<VolumeId>,
+        /// Whether the root volume is left out for the same reason.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        without_root: bool,
         /// What the snapshots say of themselves.
         description: String,
         /// Their tags, set in the call itself.
         tags: Vec<Tag>,
+    },
+    /// Snapshots one volume by itself.
+    CreateSnapshot {
+        /// The volume.
+        volume: VolumeId,
+        /// What the snapshot says of itself.
+        description: String,
+        /// Its tags, set in the call itself.
+        tags: Vec<Tag>,
+    },
+    /// Locks a snapshot, so that it cannot be deleted.
+    LockSnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Where it is.
+        place: Place,
+        /// How.
+        mode: LockMode,
+        /// For how many days.
+        days: i32,
+    },
+    /// Copies a snapshot, encrypted with a key of ours.
+    CopySnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Whether it is encrypted itself.
+        encrypted: bool,
+        /// The region it is in.
+        from: crate::ids::Region,
+        /// Where the copy goes.
+        place: Place,
+        /// The key there.
+        key: String,
+        /// What the copy says of itself.
+        description: String,
+        /// Its tags, set in the call itself.
+        tags: Vec<Tag>,
+    },
+    /// Lets another account copy a snapshot.
+    ShareSnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The account.
+        account: AccountId,
+    },
+    /// Takes that back.
+    UnshareSnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The account.
+        account: AccountId,
     },
     /// Adds an entry to a network ACL that denies an address, for the whole subnet.
     DenyAddress {
@@ -453,6 +511,11 @@ impl Action {
             | Self::OpenPassThroughGroup { group, .. }
             | Self::ClosePassThroughGroup { group, .. } => group.to_string(),
             Self::Quarantine { interface, .. } | Self::RestoreGroups { interface, .. } => interface.to_string(),
+            Self::CreateSnapshot { volume, .. } => volume.to_string(),
+            Self::LockSnapshot { snapshot, .. }
+            | Self::CopySnapshot { snapshot, .. }
+            | Self::ShareSnapshot { snapshot, .. }
+            | Self::UnshareSnapshot { snapshot, .. } => snapshot.to_string(),
             Self::DenyAddress { entry } | Self::AllowAddress { entry } => entry.network_acl.clone(),
             Self::RevokeSessions { role, .. } | Self::RestoreSessions { role, .. } => role.clone(),
             Self::CloseClaim { key } => key.clone(),
@@ -514,6 +577,20 @@ impl Action {
             Self::AcquireMemory { .. } => &["sts:AssumeRole", "ssm:SendCommand"],
             Self::CompleteUpload { .. } => &["s3:ListMultipartUploadParts", "s3:PutObject"],
             Self::CreateSnapshots { .. } => &["ec2:CreateSnapshots", "ec2:CreateTags"],
+            Self::CreateSnapshot { .. } => &["ec2:CreateSnapshot", "ec2:CreateTags"],
+            Self::LockSnapshot { .. } => &["ec2:LockSnapshot"],
+            // Encrypting again makes EBS a grant on both keys.
+            Self::CopySnapshot { .. } => &[
+                "ec2:CopySnapshot",
+                "ec2:CreateTags",
+                "kms:CreateGrant",
+                "kms:Decrypt",
+                "kms:DescribeKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+            ],
+            Self::ShareSnapshot { .. } | Self::UnshareSnapshot { .. } => &["ec2:ModifySnapshotAttribute"],
         }
     }
 }
@@ -593,7 +670,19 @@ impl fmt::Display for Action {
                 write!(out, "make the image of {parts} parts, {bytes} bytes")
             }
             Self::KeepAcquisition { acquisition, .. } => write!(out, "write down the outcome: {}", acquisition.status),
-            Self::CreateSnapshots { .. } => write!(out, "snapshot every EBS volume at one point in time"),
+            Self::CreateSnapshots { without, without_root, .. } => {
+                let root = without_root.then_some("the root volume");
+                let names: Vec<&str> = root.into_iter().chain(without.iter().map(VolumeId::as_str)).collect();
+                let but = if names.is_empty() { String::new() } else { format!(" but {}", names.join(", ")) };
+                write!(out, "snapshot every EBS volume{but} at one point in time")
+            }
+            Self::CreateSnapshot { .. } => write!(out, "snapshot this volume by itself"),
+            Self::LockSnapshot { mode, days, place, .. } => {
+                write!(out, "lock in {mode} mode for {days} days ({place})")
+            }
+            Self::CopySnapshot { place, key, .. } => write!(out, "copy to {place}, encrypted with {key}"),
+            Self::ShareSnapshot { account, .. } => write!(out, "let account {account} copy it"),
+            Self::UnshareSnapshot { account, .. } => write!(out, "stop sharing it with account {account}"),
             Self::DenyAddress { entry } => write!(out, "deny {entry}, for the whole subnet"),
             Self::ReplaceInstanceProfile { from, to, .. } => {
                 write!(out, "replace instance profile {} by {}", arn_name(from), arn_name(to))

@@ -3,6 +3,7 @@
 
 use crate::Timestamp;
 use crate::baseline::Baseline;
+use crate::disks::DiskPolicy;
 use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
 use crate::memory::MemoryPolicy;
 use crate::stage::{Stage, StageOutcome};
@@ -136,6 +137,9 @@ pub struct Policy {
     /// How the memory is acquired.
     #[serde(default)]
     pub memory: MemoryPolicy,
+    /// How the disks are kept.
+    #[serde(default)]
+    pub disks: DiskPolicy,
 }
 
 /// One incident on one instance.

@@ -7,7 +7,8 @@ use crate::baseline::{
     Agent, Instance, Interface, Observed, Protection, ScalingMembership, ScalingSizes, TagsByResource,
     TargetRegistration,
 };
-use crate::ids::{CaseId, GroupId, InstanceId, SnapshotId, VolumeId, VpcId};
+use crate::disks::Snapshot;
+use crate::ids::{CaseId, GroupId, InstanceId, VpcId};
 use crate::memory::Acquisition;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,43 +200,6 @@ pub struct CommandStep {
     pub said: String,
 }
 
-/// What preserve reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreserveFacts {
-    /// The instance with its volumes.
-    pub instance: Instance,
-    /// The snapshots that carry the case's tag.
-    pub snapshots: Vec<Snapshot>,
-    /// The size of the disks that its type has on the host itself, in GB; none where it has none.
-    pub instance_store_gb: Observed<Option<i64>>,
-}
-
-/// An EBS snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Snapshot {
-    /// The snapshot.
-    pub snapshot_id: SnapshotId,
-    /// The volume it is of.
-    pub volume_id: VolumeId,
-    /// `pending`, `completed` or `error`.
-    pub state: String,
-    /// AWS' word on a failure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Progress in percent.
-    pub progress: u8,
-    /// Whether it is encrypted.
-    pub encrypted: bool,
-    /// Size of the volume in GiB.
-    pub size_gib: i32,
-    /// When AWS fixed its point in time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// Its tags.
-    pub tags: BTreeMap<String, String>,
-}
-
 /// What revoke reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeFacts {
@@ -310,6 +274,28 @@ pub struct BucketFacts {
     pub versioned: bool,
     /// Object Lock's default mode and days, where it is on: `GOVERNANCE` or `COMPLIANCE`.
     pub lock: Option<(String, i32)>,
+    /// The algorithm that objects are encrypted with by default, such as `aws:kms`; none where none is set.
+    pub encryption: Observed<Option<String>>,
+    /// Which of the four blocks of public access are on.
+    pub public_access: Observed<PublicAccessBlock>,
+    /// Whether its policy denies every request that comes without TLS.
+    pub tls_only: Observed<bool>,
+    /// The buckets that it is replicated to, by ARN; empty where it is not.
+    pub replicated_to: Observed<Vec<String>>,
+}
+
+/// The four blocks of public access of a bucket
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PublicAccessBlock {
+    /// New public ACLs are refused.
+    pub block_acls: bool,
+    /// Public ACLs count for nothing.
+    pub ignore_acls: bool,
+    /// New public policies are refused.
+    pub block_policy: bool,
+    /// A public policy opens the bucket to nobody outside.
+    pub restrict_buckets: bool,
 }
 
 /// An object in the evidence bucket.
@@ -342,8 +328,10 @@ pub struct VerifyFacts {
     pub command: Observed<Option<Command>>,
     /// Whether CloudTrail holds the SendCommand of our command; none where there is no command.
     pub recorded: Observed<Option<bool>>,
-    /// The snapshots of the case.
+    /// The snapshots of the case beside the instance, copies included.
     pub snapshots: Observed<Vec<Snapshot>>,
+    /// The copies of the case in the destination; none where there is no destination.
+    pub copies: Observed<Vec<Snapshot>>,
     /// What the volatile folder of the case holds.
     pub volatile: Observed<Vec<StoredObject>>,
     /// What came of the acquisition of memory; none where it has not ended.

@@ -8,6 +8,7 @@ pub mod action;
 pub mod baseline;
 pub mod case;
 pub mod check;
+pub mod disks;
 pub mod error;
 pub mod evidence;
 pub mod facts;

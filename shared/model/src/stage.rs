@@ -29,6 +29,8 @@ pub enum Stage {
     Memory,
     /// Snapshots the disks.
     Preserve,
+    /// Copies the snapshots.
+    Replicate,
     /// Takes the power of the instance's role away.
     Revoke,
     /// Reads everything back.
@@ -41,7 +43,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Triage,
         Self::Protect,
         Self::Detach,
@@ -50,6 +52,7 @@ impl Stage {
         Self::Capture,
         Self::Memory,
         Self::Preserve,
+        Self::Replicate,
         Self::Revoke,
         Self::Verify,
         Self::Report,
@@ -67,6 +70,7 @@ impl Stage {
             Self::Capture => "capture",
             Self::Memory => "memory",
             Self::Preserve => "preserve",
+            Self::Replicate => "replicate",
             Self::Revoke => "revoke",
             Self::Verify => "verify",
             Self::Report => "report",
@@ -119,8 +123,11 @@ pub enum Next {
     Finish,
     /// What the plan changes opens the way for more: observe and plan again at once.
     ObserveAgain,
-    /// AWS needs time: come back after this many seconds.
+    /// AWS needs time: come back after this many seconds. What failed ends the stage all the same.
     Wait(u32),
+    /// As [`Next::Wait`], also where something failed: the rest does not depend on it, and what failed is said again
+    /// each time.
+    WaitForRest(u32),
 }
 
 /// A plan: groups of actions, the groups one after another, the actions of a group at the same time.

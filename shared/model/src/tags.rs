@@ -22,6 +22,15 @@ pub const PASS_THROUGH_VALUE: &str = "pass-through";
 /// Value of [`STATUS`] once a case is released.
 pub const RELEASED: &str = "released";
 
+/// Key that names, on a copy, the snapshot of the volume that it is a copy of.
+pub const COPY_OF: &str = "stasis:copy-of";
+/// Key that names, on a copy, the snapshot that it was copied from.
+pub const COPIED_FROM: &str = "stasis:copied-from";
+/// Key that names, on a copy, the volume: EC2 forgets it.
+pub const VOLUME: &str = "stasis:volume";
+/// Key that marks a snapshot that was taken by itself, at another moment than those of the other volumes.
+pub const TAKEN_ALONE: &str = "stasis:taken-alone";
+
 /// One tag.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tag {

@@ -3,7 +3,9 @@
 
 mod agent;
 mod baseline;
+mod bucket;
 mod credentials;
+mod disks;
 mod evidence;
 mod instance;
 mod memberships;
@@ -14,14 +16,12 @@ mod release;
 use crate::{Cloud, CloudError};
 pub use baseline::FirstLook;
 use chrono::TimeDelta;
-use futures::future::{join, join3, join5};
+use futures::future::{join, join3, join4, join5};
 pub(crate) use network::{group_name, rule_allows};
 pub use release::Former;
 use stasis_model::baseline::{Agent, Instance, Interface, Observed};
 use stasis_model::case::{Case, RemoteAddresses};
-use stasis_model::facts::{
-    CaptureFacts, DetachFacts, NetworkAcl, PreserveFacts, ProtectFacts, QuarantineFacts, VerifyFacts,
-};
+use stasis_model::facts::{CaptureFacts, DetachFacts, NetworkAcl, ProtectFacts, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::{GroupId, VpcId};
 use stasis_model::now;
 use stasis_model::stage::Stage;
@@ -111,18 +111,6 @@ impl Cloud {
         Ok(CaptureFacts { agent, command: command? })
     }
 
-    /// What preserve reads. Where the instance cannot be described again, the baseline stands in for it.
-    ///
-    /// # Errors
-    /// Where snapshots cannot be described: a second set would be made without knowing of the first.
-    pub async fn preserve_facts(&self, case: &Case) -> Result<PreserveFacts, CloudError> {
-        let kind = case.baseline.instance.instance_type.as_str();
-        let (described, snapshots, instance_store) =
-            join3(self.instance(&case.instance.instance_id), self.snapshots(case), self.instance_store_gb(kind)).await;
-        let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
-        Ok(PreserveFacts { instance, snapshots: snapshots?, instance_store_gb: instance_store.into() })
-    }
-
     /// What verify reads: everything again.
     pub async fn verify_facts(&self, case: &Case, comment: &str) -> VerifyFacts {
         let id = &case.instance.instance_id;
@@ -130,14 +118,15 @@ impl Cloud {
         let instance: Observed<Instance> = described.into();
         let known = instance.known().unwrap_or(&case.baseline.instance);
         let resources = known.resources(id);
-        let ((protection, tags), memberships, quarantine, (command, volatile), (snapshots, bucket, memory)) = join5(
-            join(self.protection(id), self.tags(&resources)),
-            self.memberships(id, known, false),
-            self.quarantine_facts(case),
-            join(self.command(case, &case.policy.capture_document, comment), self.volatile(case)),
-            join3(self.snapshots(case), self.bucket_facts(), self.acquisition(case)),
-        )
-        .await;
+        let ((protection, tags), memberships, quarantine, (command, volatile), (snapshots, copies, bucket, memory)) =
+            join5(
+                join(self.protection(id), self.tags(&resources)),
+                self.memberships(id, known, false),
+                self.quarantine_facts(case),
+                join(self.command(case, &case.policy.capture_document, comment), self.volatile(case)),
+                join4(self.kept_snapshots(case), self.copies(case), self.bucket_facts(), self.acquisition(case)),
+            )
+            .await;
         let endpoint_groups: BTreeSet<GroupId> = quarantine
             .vpcs
             .values()
@@ -161,6 +150,7 @@ impl Cloud {
             command: command.into(),
             recorded,
             snapshots: snapshots.into(),
+            copies: copies.into(),
             volatile: volatile.into(),
             memory: memory.into(),
             bucket: bucket.into(),

@@ -7,7 +7,7 @@ mod notice;
 pub use html::html;
 pub use notice::{Notice, notice};
 
-use crate::verify;
+use crate::{replicate, verify};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
 use stasis_model::case::{Case, Mode};
@@ -92,7 +92,9 @@ fn expected_stages(case: &Case) -> Vec<Stage> {
     stages.extend(contained.into_iter().filter(|_| case.contains()));
     stages.push(Stage::Capture);
     stages.extend((case.policy.memory.choice == MemoryChoice::Acquire).then_some(Stage::Memory));
-    stages.extend([Stage::Preserve, Stage::Verify]);
+    stages.push(Stage::Preserve);
+    stages.extend(replicate::is_wanted(case).then_some(Stage::Replicate));
+    stages.push(Stage::Verify);
     stages
 }
 
@@ -103,7 +105,9 @@ const PROBLEMS_NAMED: usize = 6;
 pub fn conclude(material: &Material<'_>) -> Conclusion {
     let case = material.case;
     let stages = &case.stages;
-    let pending = !material.last && stages.values().any(|o| o.status == StageStatus::Waiting);
+    let to_come = |stage: Stage| !material.last && stage == Stage::Replicate;
+    let copies_to_come = replicate::is_wanted(case) && !stages.contains_key(&Stage::Replicate);
+    let pending = !material.last && (copies_to_come || stages.values().any(|o| o.status == StageStatus::Waiting));
     if material.is_release() {
         return release(material);
     }
@@ -113,6 +117,8 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     let mut problems = Vec::new();
     for stage in &expected_stages(case) {
         match stages.get(stage) {
+            // Copies begin once the snapshots are whole.
+            None if to_come(*stage) => {}
             None => problems.push(format!("{stage} did not run")),
             Some(outcome) if matches!(outcome.status, StageStatus::Incomplete | StageStatus::Failed) => {
                 let why = outcome.failures.first().map_or(outcome.summary.as_str(), |f| f.message.as_str());
@@ -121,6 +127,10 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
             // A wait that nobody waits for any more is not success.
             Some(outcome) if outcome.status == StageStatus::Waiting && material.last && *stage != Stage::Verify => {
                 problems.push(format!("{stage} was still waiting"));
+            }
+            // It waits for the rest; what failed has failed.
+            Some(outcome) if outcome.status == StageStatus::Waiting => {
+                problems.extend(outcome.failures.first().map(|f| format!("{stage}: {}", f.message)));
             }
             Some(_) => {}
         }

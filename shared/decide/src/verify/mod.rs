@@ -1,6 +1,9 @@
 //! Verify: the security checklist, filled from what AWS says now. It trusts no stage: what a stage reported
 //! is not among its facts. What could not be read is UNKNOWN, and UNKNOWN is never a pass.
 
+mod bucket;
+mod disks;
+
 use crate::protect;
 use crate::quarantine;
 use chrono::TimeDelta;
@@ -8,7 +11,7 @@ use ipnet::IpNet;
 use stasis_model::baseline::{Instance, Observed};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
-use stasis_model::facts::{Allows, Peer, QuarantineFacts, Snapshot, VerifyFacts};
+use stasis_model::facts::{Allows, Peer, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::GroupId;
 use stasis_model::memory::{AcquisitionStatus, MemoryChoice};
 use stasis_model::stage::{Next, Plan, Stage, StageStatus};
@@ -51,10 +54,7 @@ const NO_INBOUND: &str = "quarantine group has no inbound";
 const OUTBOUND: &str = "quarantine group lets out only what the policy allows";
 const COMMAND: &str = "Run Command recorded";
 const VOLATILE: &str = "volatile data in the evidence bucket";
-const SNAPSHOTS: &str = "snapshots encrypted and tagged";
 const MEMORY: &str = "memory in the evidence bucket";
-const SNAPSHOTS_COMPLETE: &str = "snapshots complete";
-const BUCKET: &str = "evidence bucket versioned and Object-Locked";
 
 /// Whether a check is about the instance being held and cut off.
 pub fn is_containment(check: &Check) -> bool {
@@ -152,8 +152,8 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     checks.push(command(facts));
     checks.push(volatile(facts));
     checks.extend(memory(case, facts));
-    checks.extend(snapshots(case, facts));
-    checks.push(bucket(facts));
+    checks.extend(disks::checks(case, facts));
+    checks.extend(bucket::checks(case, facts));
     checks
 }
 
@@ -376,53 +376,6 @@ fn volatile(facts: &VerifyFacts) -> Check {
     })
 }
 
-fn snapshots(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
-    let expected = format!("one per volume, encrypted, tagged {}={}", tags::CASE, case.case_id);
-    let complete = "completed";
-    let (snapshots, volumes) = match (&facts.snapshots, &facts.instance) {
-        (Observed::Known(snapshots), Observed::Known(instance)) => (snapshots, &instance.volumes),
-        (Observed::Unknown(why), _) | (_, Observed::Unknown(why)) => {
-            let why = format!("could not be read: {why}");
-            return vec![Check::unknown(SNAPSHOTS, expected, &why), Check::unknown(SNAPSHOTS_COMPLETE, complete, why)];
-        }
-    };
-    if snapshots.is_empty() {
-        let none = "there is no snapshot of this case";
-        return vec![Check::missing(SNAPSHOTS, expected, none), Check::missing(SNAPSHOTS_COMPLETE, complete, none)];
-    }
-    let mut problems = Vec::new();
-    for volume in volumes.iter().filter(|v| !snapshots.iter().any(|s| s.volume_id == v.volume_id)) {
-        problems.push(format!("none of {}", volume.volume_id));
-    }
-    for snapshot in snapshots {
-        if !snapshot.encrypted {
-            problems.push(format!("{} not encrypted", snapshot.snapshot_id));
-        }
-        if !tags::evidence_tags(case).iter().all(|t| snapshot.tags.get(&t.key) == Some(&t.value)) {
-            problems.push(format!("{} lacks tags", snapshot.snapshot_id));
-        }
-    }
-    let observed = if problems.is_empty() { names(snapshots) } else { problems.join("; ") };
-    vec![Check::of(SNAPSHOTS, expected, problems.is_empty(), observed), completeness(snapshots)]
-}
-
-fn names(snapshots: &[Snapshot]) -> String {
-    let names: Vec<&str> = snapshots.iter().map(|s| s.snapshot_id.as_str()).collect();
-    names.join(", ")
-}
-
-fn completeness(snapshots: &[Snapshot]) -> Check {
-    let progress = crate::preserve::progress(snapshots);
-    let status = if snapshots.iter().any(|s| s.state == "error") {
-        CheckStatus::Fail
-    } else if snapshots.iter().all(|s| s.state == "completed") {
-        CheckStatus::Pass
-    } else {
-        CheckStatus::Unknown
-    };
-    Check { name: SNAPSHOTS_COMPLETE.to_owned(), status, expected: "completed".to_owned(), observed: progress }
-}
-
 /// The memory, where the policy asks for it. Anything less than the whole is no pass.
 fn memory(case: &Case, facts: &VerifyFacts) -> Option<Check> {
     let expected = "captured";
@@ -445,18 +398,6 @@ fn memory(case: &Case, facts: &VerifyFacts) -> Option<Check> {
             Some(stage) if stage.status == StageStatus::Waiting => Check::unknown(MEMORY, expected, &stage.summary),
             _ => Check::missing(MEMORY, expected, "nothing was acquired"),
         },
-    })
-}
-
-fn bucket(facts: &VerifyFacts) -> Check {
-    let expected = "versioning enabled, Object Lock with a default retention";
-    of_fact(BUCKET, expected, &facts.bucket, |bucket| {
-        let versioned = if bucket.versioned { "versioned" } else { "not versioned" };
-        let lock = bucket.lock.as_ref().map_or_else(
-            || "no Object Lock retention".to_owned(),
-            |(mode, days)| format!("Object Lock {mode} for {days} days"),
-        );
-        Check::of(BUCKET, expected, bucket.versioned && bucket.lock.is_some(), format!("{versioned}, {lock}"))
     })
 }
 
@@ -537,17 +478,17 @@ mod tests {
                     }
                 })
             }),
-            (SNAPSHOTS, |f| {
+            (disks::SNAPSHOTS, |f| {
                 if let Observed::Known(s) = &mut f.snapshots {
                     s.iter_mut().for_each(|s| s.encrypted = false)
                 }
             }),
-            (SNAPSHOTS_COMPLETE, |f| {
+            (disks::COMPLETE, |f| {
                 if let Observed::Known(s) = &mut f.snapshots {
                     s.iter_mut().for_each(|s| s.state = "error".to_owned())
                 }
             }),
-            (BUCKET, |f| {
+            (bucket::BUCKET, |f| {
                 if let Observed::Known(b) = &mut f.bucket {
                     b.lock = None
                 }
@@ -605,7 +546,7 @@ mod tests {
         facts.volatile = Observed::Known(Vec::new());
         facts.snapshots = Observed::Known(Vec::new());
         facts.quarantine.vpcs.values_mut().for_each(|v| v.group = Observed::Known(None));
-        for name in [COMMAND, VOLATILE, SNAPSHOTS, SNAPSHOTS_COMPLETE, NO_INBOUND, OUTBOUND] {
+        for name in [COMMAND, VOLATILE, disks::SNAPSHOTS, disks::COMPLETE, NO_INBOUND, OUTBOUND] {
             assert_eq!(status_of(&facts, name), CheckStatus::Missing, "{name}");
         }
         assert_eq!(status_of(&facts, INTERFACES), CheckStatus::Fail);

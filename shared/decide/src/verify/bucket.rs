@@ -1,0 +1,116 @@
+//! The checks of the evidence bucket: how it keeps what is in it.
+
+use super::of_fact;
+use stasis_model::case::Case;
+use stasis_model::check::Check;
+use stasis_model::facts::{BucketFacts, VerifyFacts};
+
+pub(super) const BUCKET: &str = "evidence bucket versioned and Object-Locked";
+pub(super) const ENCRYPTED: &str = "evidence bucket encrypts with a key of its own";
+pub(super) const CLOSED: &str = "evidence bucket closed to the public";
+pub(super) const TLS: &str = "evidence bucket takes TLS only";
+pub(super) const REPLICATED: &str = "evidence bucket replicated";
+
+/// The checks of the bucket; replication where there is any.
+pub(super) fn checks(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
+    let days = case.policy.disks.lock_days;
+    let mut checks = vec![
+        of_fact(BUCKET, &format!("versioning enabled, Object Lock for {days} days"), &facts.bucket, |b| kept(b, days)),
+        of_bucket(ENCRYPTED, "aws:kms", facts, |bucket| {
+            of_fact(ENCRYPTED, "aws:kms", &bucket.encryption, |algorithm| match algorithm {
+                Some(algorithm) => Check::of(ENCRYPTED, "aws:kms", algorithm.starts_with("aws:kms"), algorithm.clone()),
+                None => Check::missing(ENCRYPTED, "aws:kms", "no default encryption"),
+            })
+        }),
+        of_bucket(CLOSED, "all four blocks of public access", facts, closed),
+        of_bucket(TLS, "its policy denies what comes without TLS", facts, |bucket| {
+            let expected = "its policy denies what comes without TLS";
+            of_fact(TLS, expected, &bucket.tls_only, |only| {
+                let observed = if *only { "it does" } else { "it does not" };
+                Check::of(TLS, expected, *only, observed)
+            })
+        }),
+    ];
+    checks.extend(replicated(facts));
+    checks
+}
+
+fn of_bucket(name: &str, expected: &str, facts: &VerifyFacts, judge: impl FnOnce(&BucketFacts) -> Check) -> Check {
+    of_fact(name, expected, &facts.bucket, judge)
+}
+
+fn kept(bucket: &BucketFacts, days: i32) -> Check {
+    let expected = format!("versioning enabled, Object Lock for {days} days");
+    let versioned = if bucket.versioned { "versioned" } else { "not versioned" };
+    let (long, lock) = match &bucket.lock {
+        None => (false, "no Object Lock retention".to_owned()),
+        Some((mode, locked)) => (*locked >= days, format!("Object Lock {mode} for {locked} days")),
+    };
+    Check::of(BUCKET, expected, bucket.versioned && long, format!("{versioned}, {lock}"))
+}
+
+fn closed(bucket: &BucketFacts) -> Check {
+    let expected = "all four blocks of public access";
+    of_fact(CLOSED, expected, &bucket.public_access, |block| {
+        let all = [
+            (block.block_acls, "BlockPublicAcls"),
+            (block.ignore_acls, "IgnorePublicAcls"),
+            (block.block_policy, "BlockPublicPolicy"),
+            (block.restrict_buckets, "RestrictPublicBuckets"),
+        ];
+        let off: Vec<&str> = all.into_iter().filter(|(on, _)| !on).map(|(_, name)| name).collect();
+        let observed = if off.is_empty() { "all four are on".to_owned() } else { format!("off: {}", off.join(", ")) };
+        Check::of(CLOSED, expected, off.is_empty(), observed)
+    })
+}
+
+/// Replication is the operator's choice, so its absence is no failure; that it could not be read is said.
+fn replicated(facts: &VerifyFacts) -> Option<Check> {
+    let expected = "where it is configured";
+    let bucket = facts.bucket.known()?;
+    match bucket.replicated_to.known() {
+        Some(to) if to.is_empty() => None,
+        Some(to) => Some(Check::of(REPLICATED, expected, true, format!("to {}", to.join(", ")))),
+        None => Some(of_fact(REPLICATED, expected, &bucket.replicated_to, |_| {
+            Check::of(REPLICATED, expected, true, String::new())
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use stasis_model::baseline::Observed;
+    use stasis_model::check::CheckStatus;
+    use stasis_model::facts::PublicAccessBlock;
+
+    fn status(spoil: fn(&mut BucketFacts), name: &str) -> Option<CheckStatus> {
+        let mut facts = sample::contained();
+        if let Observed::Known(bucket) = &mut facts.bucket {
+            spoil(bucket);
+        }
+        checks(&sample::case(), &facts).into_iter().find(|c| c.name == name).map(|c| c.status)
+    }
+
+    #[test]
+    fn each_way_in_which_a_bucket_keeps_less_is_told() {
+        type Spoil = fn(&mut BucketFacts);
+        let table: [(&str, Spoil, CheckStatus); 8] = [
+            (BUCKET, |b| b.versioned = false, CheckStatus::Fail),
+            (BUCKET, |b| b.lock = Some(("GOVERNANCE".to_owned(), 364)), CheckStatus::Fail),
+            (ENCRYPTED, |b| b.encryption = Observed::Known(Some("AES256".to_owned())), CheckStatus::Fail),
+            (ENCRYPTED, |b| b.encryption = Observed::Known(None), CheckStatus::Missing),
+            (CLOSED, |b| b.public_access = Observed::Known(PublicAccessBlock::default()), CheckStatus::Fail),
+            (CLOSED, |b| b.public_access = Observed::Unknown("AccessDenied".to_owned()), CheckStatus::Unknown),
+            (TLS, |b| b.tls_only = Observed::Known(false), CheckStatus::Fail),
+            (REPLICATED, |b| b.replicated_to = Observed::Unknown("AccessDenied".to_owned()), CheckStatus::Unknown),
+        ];
+        for (name, spoil, expected) in table {
+            assert_eq!(status(spoil, name), Some(expected), "{name}");
+        }
+        assert_eq!(status(|_| {}, REPLICATED), None, "nobody asked for replication");
+        let to = |b: &mut BucketFacts| b.replicated_to = Observed::Known(vec!["arn:aws:s3:::elsewhere".to_owned()]);
+        assert_eq!(status(to, REPLICATED), Some(CheckStatus::Pass));
+    }
+}
