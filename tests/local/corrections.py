@@ -37,8 +37,10 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models import elastic_block_store as block_store
 from moto.ec2.models import elastic_network_interfaces as interfaces
 from moto.ec2.models import instances
+from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.instance_types import InstanceTypeBackend
 from moto.ec2.models import security_groups
+from moto.ec2.models.tags import TagBackend
 from moto.ec2.responses import EC2Response
 from moto.ec2.responses import instances as instance_responses
 from moto.ec2.responses import security_groups as security_group_responses
@@ -399,6 +401,37 @@ def _profile_has_its_own_id() -> None:
         instance.iam_instance_profile = {"Arn": iam_instance_profile.arn, "Id": iam_instance_profile.id}
 
     IamInstanceProfileAssociation.__init__ = initialise
+
+
+@corrects(
+    "every describing operation of ec2",
+    "to read one resource's tags, the tags of all resources are searched: a long test run grows slow. The answers are the same",
+    API.format("DescribeTags"),
+)
+def _tags_are_looked_up() -> None:
+    def get_tags(self: Any) -> list[dict[str, str]]:
+        own = self.ec2_backend.tags.get(self.id, {}) if self.id else {}
+        kind = ec2_utils.EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "") if own else ""
+        return [
+            {"resource_id": self.id, "key": key, "value": value, "resource_type": kind} for key, value in own.items()
+        ]
+
+    TaggedEC2Resource.get_tags = get_tags
+
+    describe = TagBackend.describe_tags
+
+    def describe_tags(self: Any, filters: dict[str, list[str]] | None = None) -> list[dict[str, str]]:
+        ids = (filters or {}).get("resource-id", [])
+        if not ids or any("*" in item or "?" in item for item in ids):
+            return describe(self, filters)
+        everything = self.tags
+        self.tags = {item: everything[item] for item in ids if item in everything}
+        try:
+            return describe(self, filters)
+        finally:
+            self.tags = everything
+
+    TagBackend.describe_tags = describe_tags
 
 
 @corrects(

@@ -34,7 +34,9 @@ REASONS = {
     "prepare": "Meanwhile: the groups of the quarantine are made ready, so that the cut waits for nothing.",
     "quarantine": "Cuts every network interface off, open connections too; only Systems Manager can still be reached, to collect evidence.",
     "capture": "What only a running host knows: processes, sockets, sessions. It would be gone with a reboot.",
-    "preserve": "All disks at one point in time, encrypted and tagged, while the instance stays on line.",
+    "memory": "The physical memory, streamed to the evidence bucket by a collector that writes nothing to the host's disks.",
+    "preserve": "All disks at one point in time, tagged and locked, while the instance stays on line.",
+    "replicate": "Copies under customer keys where whoever holds this account cannot reach them, shared only for the copying.",
     "verify": "Believes nobody: reads everything back from the AWS APIs and fills the security checklist.",
     "report": "Writes the report and the manifest of all evidence, and notifies the security team.",
 }
@@ -363,6 +365,9 @@ class Story:
         snapshots = self.ec2.describe_snapshots(
             OwnerIds=["self"], Filters=[{"Name": "volume-id", "Values": self.planted["volumeIds"]}]
         )["Snapshots"]
+        copies = self.aws.client("ec2", stack.DESTINATION_REGION, stack.DESTINATION_ACCOUNT).describe_snapshots(
+            OwnerIds=["self"], Filters=[{"Name": "tag:stasis:volume", "Values": self.planted["volumeIds"]}]
+        )["Snapshots"]
         tags = {item["Key"]: item["Value"] for item in instance.get("Tags", [])}
         return {
             "instance": instance["State"]["Name"],
@@ -378,11 +383,8 @@ class Story:
             "scaling group": ", ".join(item["AutoScalingGroupName"] for item in scaling["AutoScalingInstances"])
             or "none",
             "load balancer targets": "\n".join(health),
-            "snapshots": "\n".join(
-                f"{item['SnapshotId'][:11]}… {item['State']}, {'encrypted' if item['Encrypted'] else 'NOT encrypted'}"
-                for item in snapshots
-            )
-            or "none",
+            "snapshots": states_of(snapshots),
+            f"copies in {stack.DESTINATION_REGION}": states_of(copies),
             "incident ticket": tags.get("IncidentTicket", "none"),
         }
 
@@ -478,6 +480,14 @@ class Story:
         except Exception:
             return False
         return True
+
+
+def states_of(snapshots: list[dict[str, Any]]) -> str:
+    states = (
+        f"{item['SnapshotId'][:11]}… {item['State']}, {'encrypted' if item['Encrypted'] else 'NOT encrypted'}"
+        for item in snapshots
+    )
+    return "\n".join(states) or "none"
 
 
 def short(target: str) -> str:

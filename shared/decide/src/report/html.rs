@@ -8,6 +8,7 @@ use stasis_model::Timestamp;
 use stasis_model::baseline::{Baseline, Observed};
 use stasis_model::case::{Case, Credentials, TrackedConnections};
 use stasis_model::check::Check;
+use stasis_model::evidence::Evidence;
 use stasis_model::ids::GroupId;
 use stasis_model::outcome::RunStatus;
 use stasis_model::stage::{Outcome, Stage, StageReport, StageStatus};
@@ -338,11 +339,18 @@ fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
+/// Whether a report has something to tell: a look that only found that AWS is still at it has not, unless it is the last.
+fn tells(report: &StageReport, reports: &[StageReport]) -> bool {
+    let is_last = || !reports.iter().any(|r| r.stage == report.stage && r.attempt > report.attempt);
+    let empty = report.actions.is_empty() && report.failures.is_empty() && report.notes.is_empty();
+    !empty && (!report.actions.is_empty() || report.status != StageStatus::Waiting || is_last())
+}
+
 fn actions(reports: &[StageReport]) -> Markup {
     html! {
         section {
             h2 { "What was done" }
-            @for report in reports.iter().filter(|r| !r.actions.is_empty() || !r.failures.is_empty() || !r.notes.is_empty()) {
+            @for report in reports.iter().filter(|r| tells(r, reports)) {
                 h3 { (report.stage) " " span.small { "call " (report.attempt) ", " (time(report.started_at)) ", " (report.status) } }
                 @if !report.actions.is_empty() {
                     div.scroll { table {
@@ -350,7 +358,7 @@ fn actions(reports: &[StageReport]) -> Markup {
                         tbody { @for record in &report.actions {
                             tr {
                                 td { (outcome(record.outcome)) }
-                                td { (record.words) @if let Some(error) = &record.error { br; strong { (error.code) ": " (error.message) } } }
+                                td { (record.words) @if !record.words.contains(&record.target) { " (" (record.target) ")" } @if let Some(error) = &record.error { br; strong { (error.code) ": " (error.message) } } }
                                 td.id { (record.request_id.as_deref().unwrap_or("")) }
                             }
                         } }
@@ -378,12 +386,17 @@ fn evidence(material: &Material<'_>) -> Markup {
                 div.scroll { table {
                     thead { tr { th { "What" } th { "Id" } th { "SHA-256" } } }
                     tbody { @for piece in evidence {
-                        tr { td { (piece.description) } td.id { (piece.id) } td.id { (piece.sha256.as_deref().unwrap_or("")) } }
+                        tr { td { (piece.description) (elsewhere(piece)) } td.id { (piece.id) } td.id { (piece.sha256.as_deref().unwrap_or("")) } }
                     } }
                 } }
             }
         }
     }
+}
+
+/// Where a piece is that is not in the bucket.
+fn elsewhere(piece: &Evidence) -> String {
+    piece.location.as_ref().filter(|at| !at.starts_with("s3://")).map_or_else(String::new, |at| format!(", in {at}"))
 }
 
 fn risks(material: &Material<'_>) -> Markup {
