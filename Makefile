@@ -22,6 +22,14 @@ COLLECTORS := $(CACHE)/collector
 VOLATILITY_REQUIREMENTS := tests/vm/requirements.txt
 VOLATILITY_VENV := $(CACHE)/venv-volatility-$(shell cat $(VOLATILITY_REQUIREMENTS) | sha256sum | cut -c1-12)
 
+# Coverage-guided, by libFuzzer: the instrumentation that it reads is put in by these.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+FUZZED := $(CACHE)/fuzz/x86_64-unknown-linux-gnu/release
+SECONDS ?= 60
+
+.PHONY: fuzz
 .PHONY: help demo test check bench bench-ours local local-stop plant build collector vm-proof
 
 help: ## what there is
@@ -67,6 +75,12 @@ vm-proof: $(VOLATILITY_VENV)/ready collector ## the collector against a real ker
 	@PYTHONDONTWRITEBYTECODE=1 python3 tests/vm/proof.py --install --cache $(CACHE) \
 	    --collector $(COLLECTORS)/stasis-collector-x86_64 --collector-aarch64 $(COLLECTORS)/stasis-collector-aarch64 \
 	    $(if $(ONLY),--only $(ONLY)) --symbols $(BINARIES)/stasis-symbols --volatility $(VOLATILITY_VENV)/bin/vol
+
+fuzz: ## whatever bytes come in, nothing panics: for SECONDS=60 (needs a C++ compiler, x86_64 Linux)
+	@cd fuzz && CARGO_TARGET_DIR=$(CACHE)/fuzz RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release --target x86_64-unknown-linux-gnu
+	@mkdir -p $(CACHE)/fuzz/corpus/trigger
+	@$(FUZZED)/trigger -max_total_time=$(SECONDS) -max_len=16384 -artifact_prefix=$(CACHE)/fuzz/ -print_final_stats=1 -verbosity=0 \
+	    $(CACHE)/fuzz/corpus/trigger $(sort $(dir $(wildcard events/*/*.json)))
 
 # The first build compiles the AWS SDK, which takes minutes; later ones take seconds and say nothing.
 build:

@@ -125,17 +125,43 @@ def logical_id(value):
     return target[0] if isinstance(target, list) else target.split(".")[0]
 
 
+# What the parameters of rules are set to, for the check of their patterns.
+CHOSEN = {
+    "RequestSources": ["example.edr"],
+    "SecurityHubAction": "arn:aws:securityhub:eu-central-1:111122223333:action/custom/Contain",
+}
+
+
 def matches(pattern, event):
-    """EventBridge's rule for the patterns that we use: nested keys, each with a list of exact values."""
+    """EventBridge's rule for the patterns that we use: nested keys, each with a list of exact values or prefixes; `$or`; a list
+    in the event matches where one of its items does."""
+    if isinstance(event, list):
+        return any(matches(pattern, item) for item in event)
+    if not isinstance(event, dict):
+        return False
     for key, wanted in pattern.items():
-        if not isinstance(event, dict) or key not in event:
+        if key == "$or":
+            if not any(matches(alternative, event) for alternative in wanted):
+                return False
+            continue
+        if key not in event:
             return False
+        if isinstance(wanted, dict) and set(wanted) == {"Ref"}:
+            wanted = CHOSEN[wanted["Ref"]]
         if isinstance(wanted, dict):
             if not matches(wanted, event[key]):
                 return False
-        elif event[key] not in wanted:
+        elif not any(is_value(w, found) for w in listed(wanted) for found in listed(event[key])):
             return False
     return True
+
+
+def is_value(wanted, found):
+    if isinstance(wanted, dict) and set(wanted) == {"Ref"}:
+        return found == CHOSEN[wanted["Ref"]]
+    if isinstance(wanted, dict):
+        return isinstance(found, str) and found.startswith(wanted["prefix"])
+    return found == wanted
 
 
 # ---------------------------------------------------------------- our own checks: each yields what is wrong
@@ -325,6 +351,9 @@ def no_state_leans_on_what_the_local_emulator_ignores(infra):
 
 
 INSTANCE = {"resource": {"resourceType": "Instance", "instanceDetails": {"instanceId": "i-0123456789abcdef0"}}, "severity": 8}
+SEQUENCE = {"type": "AttackSequence:EC2/CompromisedInstanceGroup", "resource": {"resourceType": "AttackSequence"}}
+ASFF = {"ProductFields": {"aws/securityhub/ProductName": "GuardDuty"}, "Resources": [{"Type": "AwsEc2Instance"}]}
+OCSF = {"class_uid": 2004, "metadata": {"product": {"name": "GuardDuty"}}, "resources": [{"type": "AWS::EC2::Instance"}]}
 SAMPLES = [
     # event, rule that must match it
     ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, "FindingRule"),
@@ -338,6 +367,15 @@ SAMPLES = [
     ({"source": "stasis.drill", "detail-type": "GuardDuty Finding", "detail": {"resource": {"resourceType": "AccessKey"}}}, "DrillRule"),
     ({"source": "stasis.drill", "detail-type": "Stasis Request", "detail": {"instanceId": "i-1"}}, "DrillRule"),
     ({"source": "stasis.drill", "detail-type": "Anything Else", "detail": INSTANCE}, None),
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": SEQUENCE}, "FindingRule"),
+    ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": {**SEQUENCE, "type": "AttackSequence:S3/CompromisedData"}}, None),
+    ({"source": "example.edr", "detail-type": "Host Compromised", "detail": {"instanceId": "i-1"}}, "RequestRule"),
+    ({"source": "aws.securityhub", "detail-type": "Security Hub Findings - Custom Action", "resources": [CHOSEN["SecurityHubAction"]], "detail": {}}, "SecurityHubActionRule"),
+    ({"source": "aws.securityhub", "detail-type": "Security Hub Findings - Custom Action", "resources": ["arn:of:another"], "detail": {}}, None),
+    ({"source": "aws.securityhub", "detail-type": "Security Hub Findings - Imported", "detail": {"findings": [ASFF]}}, "SecurityHubRule"),
+    ({"source": "aws.securityhub", "detail-type": "Security Hub Findings - Imported", "detail": {"findings": [{**ASFF, "Resources": [{"Type": "AwsS3Bucket"}]}]}}, None),
+    ({"source": "aws.securityhub", "detail-type": "Findings Imported V2", "detail": {"findings": [OCSF]}}, "SecurityHubRule"),
+    ({"source": "aws.securityhub", "detail-type": "Findings Imported V2", "detail": {"findings": [{**OCSF, "class_uid": 2002}]}}, None),
     ({"source": "stasis", "detail-type": "Stasis Request", "detail": {}}, None),
 ]
 
@@ -354,7 +392,8 @@ def rules_match_what_they_should_and_nothing_else(infra):
     for event, wanted in samples:
         hit = [name for name, rule in rules.items() if matches(rule["EventPattern"], event)]
         if hit != ([wanted] if wanted else []):
-            yield f"{event['source']}, {event['detail-type']}, {event['detail'].get('resource')}: matched by {hit}, not {wanted}"
+            about = json.dumps(event["detail"].get("resource") or event["detail"])[:120]
+            yield f"{event['source']}, {event['detail-type']}, {about}: matched by {hit}, not {wanted}"
     for name, rule in rules.items():
         (target,) = rule["Targets"]
         if rule.get("State") != "ENABLED" or logical_id(target["Arn"]) != "ContainStateMachine":
@@ -380,7 +419,8 @@ def undelivered_events_are_kept(infra):
                 sources = statement.get("Condition", {}).get("ArnEquals", {}).get("aws:SourceArn")
                 if sources is None:
                     yield "any rule of any account may write to the dead-letter queue"
-                allowed |= {logical_id(s) for s in listed(sources or [])}
+                # A rule that is made by a condition is let in by the same one.
+                allowed |= {logical_id(s["Fn::If"][1] if "Fn::If" in s else s) for s in listed(sources or [])}
     for name, rule in infra.resources("AWS::Events::Rule").items():
         for target in rule["Targets"]:
             if logical_id(target.get("DeadLetterConfig", {}).get("Arn", {"Ref": ""})) != queue_name:

@@ -39,19 +39,20 @@ async fn malformed_input_fails_at_once_and_names_the_key() {
 }
 
 #[tokio::test]
-async fn an_unknown_instance_is_not_found_and_nothing_is_left() {
+async fn an_unknown_instance_is_a_mistake_in_a_request_and_everyday_news_in_a_finding() {
     let unknown = "i-0fedcba9876543210";
+    match local().contain(&json!({"instanceId": unknown})).await {
+        Ended::Failed { error, cause } => {
+            assert_eq!(error, "NotFound");
+            assert!(cause.contains(unknown), "{cause}");
+        }
+        Ended::Succeeded(output) => panic!("{output:#}"),
+    }
     let finding =
         sample(&include_str!("../../events/guardduty/coin-miner.json").replace("i-0a1b2c3d4e5f67890", unknown));
-    for input in [json!({"instanceId": unknown}), finding] {
-        match local().contain(&input).await {
-            Ended::Failed { error, cause } => {
-                assert_eq!(error, "NotFound");
-                assert!(cause.contains(unknown), "{cause}");
-            }
-            Ended::Succeeded(output) => panic!("{output:#}"),
-        }
-    }
+    let output = local().contain(&finding).await.output();
+    assert_eq!(output["status"], "IGNORED", "{output:#}");
+    assert!(output["reason"].as_str().is_some_and(|r| r.contains(unknown) && r.contains("does not exist any more")));
     assert!(!local().keys("open/").await.iter().any(|key| key.contains(unknown)));
 }
 

@@ -321,9 +321,9 @@ impl Local {
 
     /// Every object below a prefix of the evidence bucket.
     pub(crate) async fn keys(&self, prefix: &str) -> Vec<String> {
-        let pages =
-            self.s3().await.list_objects_v2().bucket(self.bucket()).prefix(prefix).send().await.expect("listed");
-        pages.contents().iter().filter_map(|o| o.key().map(str::to_owned)).collect()
+        let pages = self.s3().await.list_objects_v2().bucket(self.bucket()).prefix(prefix).into_paginator().send();
+        let pages: Vec<_> = pages.try_collect().await.expect("listed");
+        pages.iter().flat_map(|page| page.contents()).filter_map(|o| o.key().map(str::to_owned)).collect()
     }
 
     pub(crate) async fn object(&self, key: &str) -> Vec<u8> {

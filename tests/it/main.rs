@@ -13,4 +13,5 @@ mod local;
 mod memory;
 mod modes;
 mod release;
+mod several;
 mod suspect;

@@ -165,7 +165,7 @@ class Application:
             parameters = parameters or dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
             operation = parameters.get("Action", environ["REQUEST_METHOD"])
         return {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{int(time.time() % 1 * 1000):03d}Z",
+            "time": timestamp(time.time()),
             "service": service,
             "operation": operation,
             "parameters": parameters,
@@ -261,6 +261,11 @@ KEPT_FIELDS = (
     *("time", "service", "operation", "parameters", "status", "errorCode", "durationMs", "accessKeyId"),
     *("region", "requestId"),
 )
+
+
+def timestamp(now: float) -> str:
+    """A time to the millisecond, of one reading of the clock: two readings would now and then put a call a second back."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
 
 
 def with_request_id(headers: list[tuple[str, str]], content: bytes) -> tuple[list[tuple[str, str]], bytes]:

@@ -312,6 +312,7 @@ class LocalAws:
                 {"ParameterKey": "WindowsTool", "ParameterValue": hashlib.sha256(fake_memory.WINDOWS_TOOL).hexdigest()},
                 {"ParameterKey": "DestinationAccount", "ParameterValue": DESTINATION_ACCOUNT},
                 {"ParameterKey": "DestinationRegion", "ParameterValue": DESTINATION_REGION},
+                {"ParameterKey": "RequestSources", "ParameterValue": "example.edr"},
             ],
             TemplateURL=f"{self.ministack_url}/{CODE_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],

@@ -5,6 +5,7 @@ use aws_sdk_ssm::operation::create_ops_item::CreateOpsItemError;
 use aws_sdk_ssm::types::{OpsItemDataType, OpsItemDataValue};
 use stasis_model::case::InstanceRef;
 use stasis_model::ids::{CaseId, Ticket};
+use stasis_model::source::Level;
 
 const CREATE: &str = "ssm:CreateOpsItem";
 /// Systems Manager makes no second item for the same text while the first is open
@@ -16,7 +17,12 @@ impl Cloud {
     ///
     /// # Errors
     /// Where Systems Manager refuses or cannot be reached.
-    pub async fn open_ticket(&self, case_id: &CaseId, instance: &InstanceRef) -> Result<Ticket, CloudError> {
+    pub async fn open_ticket(
+        &self,
+        case_id: &CaseId,
+        instance: &InstanceRef,
+        level: Level,
+    ) -> Result<Ticket, CloudError> {
         let deduplication = format!("{{\"dedupString\":\"{case_id}\"}}");
         let data = OpsItemDataValue::builder().value(deduplication).r#type(OpsItemDataType::SearchableString).build();
         let sent = self
@@ -29,7 +35,7 @@ impl Cloud {
             ))
             .source("Stasis")
             .category("Security")
-            .severity("1")
+            .severity(level.ops_item_severity())
             .operational_data(DEDUPLICATION, data)
             .send()
             .await;

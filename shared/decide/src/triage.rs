@@ -26,6 +26,26 @@ pub fn unusable(request: &Request, instance: &Instance, owner: &AccountId) -> Op
     }
 }
 
+/// The cluster that an instance is a node of, by the tags that EKS, Karpenter, eksctl and ECS put on their instances
+/// (<https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html>,
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html>). Tags can be set by anybody, so
+/// this is said and nothing follows from it.
+pub fn node(instance: &Instance) -> Option<String> {
+    let tag = |key: &str| instance.tags.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let by_key = || instance.tags.keys().find_map(|key| key.strip_prefix("kubernetes.io/cluster/"));
+    let eks = tag("aws:eks:cluster-name").or_else(|| tag("eks:cluster-name")).or_else(by_key);
+    if let Some(cluster) = eks {
+        let group = tag("eks:nodegroup-name").or_else(|| tag("karpenter.sh/nodepool"));
+        let group = group.map_or_else(String::new, |group| format!(", node group {group}"));
+        return Some(format!(
+            "it is a node of the EKS cluster {cluster}{group}: once cut off it becomes NotReady, and after some minutes Kubernetes starts its pods on other nodes; pods that were on it, and their service accounts' credentials, belong to the incident"
+        ));
+    }
+    instance.tags.contains_key("AmazonECSManaged").then(|| {
+        "it is a container instance of an ECS cluster: once cut off its agent is disconnected, and ECS starts the tasks of services on other instances; tasks that were on it, and their roles' credentials, belong to the incident".to_owned()
+    })
+}
+
 /// The region to look in: the request's, or else our own.
 pub fn region(request: &Request, home: &Region) -> Region {
     request.region.clone().unwrap_or_else(|| home.clone())
@@ -113,6 +133,26 @@ mod tests {
         }
         request.account = Some("999999999999".parse().expect("account"));
         assert!(unusable(&request, &case.baseline.instance, &owner).is_some_and(|why| why.contains("999999999999")));
+    }
+
+    #[test]
+    fn a_node_is_known_by_the_tags_of_its_cluster() {
+        let mut instance = sample::case().baseline.instance;
+        assert_eq!(node(&instance), None);
+        for (key, value, parts) in [
+            ("eks:cluster-name", "prod", ["EKS cluster prod", "NotReady"]),
+            ("kubernetes.io/cluster/dev", "owned", ["EKS cluster dev", "pods"]),
+            ("AmazonECSManaged", "", ["ECS cluster", "tasks"]),
+        ] {
+            instance.tags = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            let said = node(&instance).expect("a node");
+            assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        }
+        instance.tags = BTreeMap::from([
+            ("eks:cluster-name".to_owned(), "prod".to_owned()),
+            ("eks:nodegroup-name".to_owned(), "workers".to_owned()),
+        ]);
+        assert!(node(&instance).is_some_and(|said| said.contains("node group workers")));
     }
 
     #[test]

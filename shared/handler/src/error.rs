@@ -31,6 +31,15 @@ pub enum HandlerError {
 }
 
 impl HandlerError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Cloud(error) => error.is_retryable(),
+            Self::Unfinished(_) => true,
+            _ => false,
+        }
+    }
+
     /// The name under which the state machine knows it.
     pub fn name(&self) -> &'static str {
         match self {

@@ -17,6 +17,8 @@ pub struct Settings {
     pub function: String,
     /// The evidence bucket.
     pub bucket: String,
+    /// The sources whose events carry the manual input.
+    pub request_sources: Vec<String>,
     /// The settings that new cases are worked under.
     pub policy: Policy,
     topic: Option<String>,
@@ -34,6 +36,7 @@ const REGION: &str = "AWS_REGION";
 const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 const BUCKET: &str = "STASIS_EVIDENCE_BUCKET";
 const TOPIC: &str = "STASIS_TOPIC_ARN";
+const REQUEST_SOURCES: &str = "STASIS_REQUEST_SOURCES";
 const OWNER: &str = "STASIS_OWNER";
 const EGRESS: &str = "STASIS_EGRESS";
 const TRACKED: &str = "STASIS_TRACKED_CONNECTIONS";
@@ -79,6 +82,9 @@ impl Settings {
             region: parsed(REGION, &required(REGION)?)?,
             function: value(FUNCTION).unwrap_or_else(|| "stasis".to_owned()),
             bucket: required(BUCKET)?,
+            request_sources: value(REQUEST_SOURCES)
+                .map(|list| list.split(',').map(|source| source.trim().to_owned()).filter(|s| !s.is_empty()).collect())
+                .unwrap_or_default(),
             policy: Policy {
                 owner: value(OWNER).unwrap_or_else(|| "SecurityTeam".to_owned()),
                 egress: chosen(EGRESS, value(EGRESS))?,

@@ -7,7 +7,7 @@
 use crate::HandlerError;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_first_report};
-use futures::future::{join, join3};
+use futures::future::{join, join_all, join3};
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,6 +21,7 @@ use stasis_model::error::InputError;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::ids::{CaseId, Ticket};
 use stasis_model::outcome::{RunResult, RunStatus, TriageAnswer};
+use stasis_model::source::Level;
 use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
 use stasis_model::trigger::{Request, Source, Trigger};
 use stasis_model::{SCHEMA, Timestamp, now};
@@ -52,24 +53,108 @@ fn open_envelope(payload: &RawValue) -> (String, &RawValue) {
     }
 }
 
+/// The longest input, in bytes: what EventBridge delivers and an execution carries
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
+const INPUT_MOST: usize = 256 << 10;
+
 async fn decide(
     cloud: &Cloud,
     settings: &Settings,
     execution: &str,
     input: &RawValue,
 ) -> Result<TriageAnswer, HandlerError> {
-    let started_at = now();
+    let size = input.get().len();
+    if size > INPUT_MOST {
+        let problem = format!("is {size} bytes long, more than the {INPUT_MOST} that an execution carries");
+        return Err(InputError::invalid("input", problem).into());
+    }
     let value: Value = serde_json::from_str(input.get())
         .map_err(|error| InputError::invalid("input", format!("is not JSON: {error}")))?;
-    let request = match Trigger::read(&value)? {
+    let (requests, skipped) = match Trigger::read(&value, &settings.request_sources)? {
         Trigger::Ignore(reason) => return Ok(end(RunStatus::Ignored, reason)),
-        Trigger::Act(request) => request,
+        Trigger::Act { requests, skipped } => (requests, skipped),
     };
-    let region = triage::region(&request, cloud.home());
+    if let [request] = requests.as_slice()
+        && skipped.is_empty()
+    {
+        return one(cloud, settings, execution, input, request).await;
+    }
+    // Each for itself: what is wrong with one instance keeps no other from being contained.
+    let answers = join_all(requests.iter().map(|request| one(cloud, settings, execution, input, request))).await;
+    let (mut cases, mut ended, mut failed) = (Vec::new(), Vec::new(), None);
+    for (request, answer) in requests.iter().zip(answers) {
+        match answer {
+            Ok(TriageAnswer::Open { cases: opened, .. }) => cases.extend(opened),
+            Ok(TriageAnswer::End { output }) => ended.push(output),
+            Err(error) => {
+                let reason = format!("no case was opened for {}: {error}", request.instance);
+                tracing::error!(error = error.name(), instance = %request.instance, "no case");
+                ended.push(RunResult::without_case(RunStatus::Partial, reason));
+                failed = failed.or(Some(error));
+            }
+        }
+    }
+    match failed {
+        // A retry finds the cases that were opened, and opens the others.
+        Some(error) if cases.is_empty() || error.is_retryable() => return Err(error),
+        _ => {}
+    }
+    ended.extend(skipped.into_iter().map(|reason| RunResult::without_case(RunStatus::Ignored, reason)));
+    if cases.is_empty() {
+        return Ok(TriageAnswer::End { output: together(&ended) });
+    }
+    Ok(TriageAnswer::Open { cases, ended })
+}
+
+/// Several answers of which none opened a case, as one.
+fn together(ended: &[RunResult]) -> RunResult {
+    let reasons: Vec<&str> = ended.iter().map(|result| result.reason.as_str()).collect();
+    let duplicate = ended.iter().find(|result| result.status == RunStatus::Duplicate);
+    let status = if duplicate.is_some() { RunStatus::Duplicate } else { RunStatus::Ignored };
+    RunResult {
+        case_id: duplicate.and_then(|result| result.case_id.clone()),
+        ticket: duplicate.and_then(|result| result.ticket.clone()),
+        evidence: duplicate.and_then(|result| result.evidence.clone()),
+        ..RunResult::without_case(status, reasons.join("; "))
+    }
+}
+
+/// EC2 knows no such instance. A finding may be about one that EC2 has forgotten by now; a request about none is a mistake,
+/// and so is a finding about another account, where nobody has looked.
+fn absent(request: &Request, execution: &str, error: CloudError) -> Result<TriageAnswer, HandlerError> {
+    let own = execution.split(':').nth(4);
+    match (&request.source, &request.account) {
+        (Source::Request, _) => Err(error.into()),
+        (_, Some(account)) if Some(account.as_str()) != own => Err(HandlerError::NotFound(format!(
+            "instance {} is in account {account}, and this is account {}: nothing was done; deploy Stasis there, or start a run there",
+            request.instance,
+            own.unwrap_or("unknown")
+        ))),
+        _ => Ok(end(
+            RunStatus::Ignored,
+            format!("instance {} does not exist any more: there is nothing left to contain", request.instance),
+        )),
+    }
+}
+
+/// One instance: its case, or why there is none.
+async fn one(
+    cloud: &Cloud,
+    settings: &Settings,
+    execution: &str,
+    input: &RawValue,
+    request: &Request,
+) -> Result<TriageAnswer, HandlerError> {
+    let started_at = now();
+    let region = triage::region(request, cloud.home());
     let cloud = cloud.in_region(&region);
-    let look = cloud.first_look(&request.instance).await?;
+    let look = match cloud.first_look(&request.instance).await {
+        Ok(look) => look,
+        Err(error) if error.is_not_found() => return absent(request, execution, error),
+        Err(error) => return Err(error.into()),
+    };
     let account = look.owner.clone();
-    if let Some(reason) = triage::unusable(&request, &look.instance, &account) {
+    if let Some(reason) = triage::unusable(request, &look.instance, &account) {
         // An instance that is gone is everyday news in a finding, and a mistake in a request.
         return match request.source {
             Source::Finding { .. } => Ok(end(RunStatus::Ignored, reason)),
@@ -89,7 +174,7 @@ async fn decide(
     let case_id = case_id?;
     // A claim of a moment ago is for a case that nobody has written yet.
     let is_new = case_id == proposed;
-    let opener = Opener { cloud: &cloud, settings, request: &request, execution, input, started_at };
+    let opener = Opener { cloud: &cloud, settings, request, execution, input, started_at };
     opener.open(case_id, is_new, instance, baseline).await
 }
 
@@ -190,13 +275,13 @@ impl Opener<'_> {
             return self.joined(there).await;
         }
         case.stages.insert(Stage::Triage, outcome?);
-        Ok(TriageAnswer::Open { cases: vec![case] })
+        Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
     }
 
     /// The case is there already: ours from a former try, or another run's.
     async fn joined(&self, case: Case) -> Result<TriageAnswer, HandlerError> {
         if case.execution.as_deref() == Some(self.execution) && self.execution != BY_HAND {
-            return Ok(TriageAnswer::Open { cases: vec![case] });
+            return Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() });
         }
         self.keep_input(&case.prefix()).await?;
         let mut output = RunResult::without_case(
@@ -262,9 +347,17 @@ impl Opener<'_> {
         if !triage::claims(self.request.mode) {
             return Ok((fallback, Vec::new()));
         }
-        match self.cloud.open_ticket(case_id, instance).await {
+        match self.cloud.open_ticket(case_id, instance, self.level()).await {
             Ok(ticket) => Ok((ticket, Vec::new())),
             Err(error) => Ok((fallback, vec![error.failure()])),
+        }
+    }
+
+    /// How bad it is; a request is somebody's who knows.
+    fn level(&self) -> Level {
+        match &self.request.source {
+            Source::Finding { severity: Some(severity), .. } => Level::of(*severity),
+            Source::Finding { severity: None, .. } | Source::Request => Level::Critical,
         }
     }
 
@@ -273,6 +366,7 @@ impl Opener<'_> {
         if !failures.is_empty() {
             notes.push(format!("no ticket could be opened; the case id {} stands in for it", case.case_id));
         }
+        notes.extend(triage::node(&case.baseline.instance));
         match &case.baseline.agent {
             Observed::Known(None) => {
                 notes.push("Systems Manager does not manage the instance: no volatile data will be captured".to_owned())

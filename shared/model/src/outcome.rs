@@ -98,6 +98,9 @@ pub enum TriageAnswer {
     Open {
         /// One per instance.
         cases: Vec<crate::case::Case>,
+        /// What the run has to say of what it opens no case for: other findings of the same input, instances that are gone.
+        #[serde(default)]
+        ended: Vec<RunResult>,
     },
     /// Nothing to do.
     End {

@@ -3,11 +3,12 @@
 
 use crate::case::Mode;
 use crate::error::InputError;
-use crate::finding::Finding;
 use crate::ids::{AccountId, InstanceId, Region, Ticket, quoted};
+use crate::source::{Detection, Meaning, Named, asff, guardduty, ocsf};
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What started a case, for the record. Titles are foreign text: escape them wherever they go.
@@ -53,8 +54,13 @@ pub struct Request {
 /// What an input means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
-    /// Act on this instance.
-    Act(Box<Request>),
+    /// Act on these instances.
+    Act {
+        /// One request for each, never none.
+        requests: Vec<Request>,
+        /// Why the other findings of the same input are not acted on.
+        skipped: Vec<String>,
+    },
     /// Not ours to act on, because of this.
     Ignore(String),
 }
@@ -63,16 +69,20 @@ pub enum Trigger {
 const MANUAL_KEYS: [&str; 7] = ["instanceId", "ticket", "reason", "account", "region", "mode", "approve"];
 /// The longest reason, in characters.
 const REASON_MOST: usize = 1024;
-/// The sources whose events are read; others are ignored by name.
-const SOURCES: [&str; 2] = ["aws.guardduty", "stasis.drill"];
+/// The source of drills, whose events carry the manual input.
+pub const DRILL: &str = "stasis.drill";
+/// How many instances one run takes: their cases must fit into the 256 KiB that an execution carries
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>), and one event that names more is one for
+/// a person to look at first.
+pub const INSTANCES_MOST: usize = 20;
 
 impl Trigger {
-    /// Reads an input of `stasis-contain`: an event as EventBridge delivers it, a finding without its
-    /// envelope, or the manual input.
+    /// Reads an input of `stasis-contain`: an event as EventBridge delivers it, findings without their envelope, or the
+    /// manual input. Events of the `request_sources` carry the manual input as their detail.
     ///
     /// # Errors
     /// Where a manual input is malformed or a finding about an instance names none; the key is named.
-    pub fn read(input: &Value) -> Result<Self, InputError> {
+    pub fn read(input: &Value, request_sources: &[String]) -> Result<Self, InputError> {
         let Value::Object(fields) = input else {
             return Err(InputError::invalid(
                 "input",
@@ -80,89 +90,111 @@ impl Trigger {
             ));
         };
         if fields.contains_key("detail-type") || fields.contains_key("detail") {
-            return from_event(input);
+            return from_event(input, request_sources);
         }
         if let Some(findings) = fields.get("Findings").or_else(|| fields.get("findings")) {
-            return match findings.as_array().map(Vec::as_slice) {
-                Some([finding]) => from_finding(finding),
-                _ => Err(InputError::invalid("Findings", "must hold exactly one finding; start one run for each")),
-            };
+            return from_findings(findings);
         }
-        if ["resource", "Resource", "schemaVersion", "SchemaVersion"].iter().any(|key| fields.contains_key(*key)) {
-            return from_finding(input);
+        let of_guardduty = ["resource", "Resource", "schemaVersion", "SchemaVersion", "service", "Service"];
+        if asff::is_one(input) || ocsf::is_one(input) || of_guardduty.iter().any(|key| fields.contains_key(*key)) {
+            return from_findings(&Value::Array(vec![input.clone()]));
         }
         from_manual(fields)
     }
 }
 
 /// An event in EventBridge's envelope.
-fn from_event(input: &Value) -> Result<Trigger, InputError> {
+fn from_event(input: &Value, request_sources: &[String]) -> Result<Trigger, InputError> {
     let event: EventBridgeEvent<Value> = EventBridgeEvent::deserialize(input)
         .map_err(|error| InputError::invalid("event", format!("is not an EventBridge event: {error}")))?;
-    if !SOURCES.contains(&event.source.as_str()) {
-        return Ok(Trigger::Ignore(format!("events from {} are not acted on", quoted(&event.source))));
-    }
-    match (event.detail_type.as_str(), &event.detail) {
-        ("GuardDuty Finding", detail) => from_finding(detail),
-        ("Stasis Request", Value::Object(fields)) if event.source == "stasis.drill" => from_manual(fields),
-        (other, _) => Ok(Trigger::Ignore(format!("events of type {} are not acted on", quoted(other)))),
+    let (source, kind, detail) = (event.source.as_str(), event.detail_type.as_str(), &event.detail);
+    // Some forwarders put the findings of one event into a list.
+    let findings = detail.get("findings").or_else(|| detail.get("Findings"));
+    match (source, kind) {
+        ("aws.guardduty" | DRILL, "GuardDuty Finding") => match findings {
+            Some(findings) => from_findings(findings),
+            None => from_findings(&Value::Array(vec![detail.clone()])),
+        },
+        (
+            "aws.securityhub" | DRILL,
+            "Security Hub Findings - Imported" | "Security Hub Findings - Custom Action" | "Findings Imported V2",
+        ) => from_findings(findings.unwrap_or(&Value::Null)),
+        (source, _) if source == DRILL || request_sources.iter().any(|known| known == source) => match detail {
+            Value::Object(fields) => from_manual(fields),
+            _ => Err(InputError::invalid("detail", "must be a JSON object such as {\"instanceId\": \"i-…\"}")),
+        },
+        ("aws.guardduty" | "aws.securityhub", other) => {
+            Ok(Trigger::Ignore(format!("events of type {} are not acted on", quoted(other))))
+        }
+        (other, _) => Ok(Trigger::Ignore(format!("events from {} are not acted on", quoted(other)))),
     }
 }
 
-/// A finding without its envelope.
-fn from_finding(value: &Value) -> Result<Trigger, InputError> {
-    let finding =
-        Finding::read(value).map_err(|error| InputError::invalid("finding", format!("cannot be read: {error}")))?;
-    let kind = finding.kind.as_deref().map_or_else(|| "of no type".to_owned(), quoted);
-    let about = finding.resource.as_ref().and_then(|r| r.resource_type.as_deref());
-    if about != Some("Instance") {
-        let about = about.map_or_else(|| "nothing that it names".to_owned(), quoted);
-        return Ok(Trigger::Ignore(format!("finding {kind} is about {about}, not about an EC2 instance")));
+/// Findings without envelope, each in whatever form it comes. One that is none of ours, or malformed, keeps no other from
+/// being acted on.
+fn from_findings(findings: &Value) -> Result<Trigger, InputError> {
+    let Some(findings) = findings.as_array().filter(|findings| !findings.is_empty()) else {
+        return Err(InputError::invalid("findings", "must be a list of at least one finding"));
+    };
+    let (mut requests, mut skipped, mut malformed) = (Vec::<Request>::new(), Vec::new(), None);
+    for finding in findings {
+        match read_finding(finding) {
+            Ok(Meaning::Act(detection)) => requests.extend(of_detection(&detection)),
+            Ok(Meaning::Ignore(reason)) => skipped.push(reason),
+            Err(error) => {
+                skipped.push(error.to_string());
+                malformed = malformed.or(Some(error));
+            }
+        }
     }
-    if finding.is_archived() {
-        return Ok(Trigger::Ignore(format!("finding {kind} is archived: somebody has dealt with it")));
+    // An instance that several findings name is worked on once, for the first of them.
+    let mut seen = BTreeSet::new();
+    requests.retain(|request| seen.insert(request.instance.clone()));
+    if requests.len() > INSTANCES_MOST {
+        return Err(InputError::invalid(
+            "findings",
+            format!(
+                "name {} instances, and one run takes {INSTANCES_MOST}: nothing was done; start a run for each with {{\"instanceId\": \"i-…\"}}",
+                requests.len()
+            ),
+        ));
     }
-    if finding.is_sample() {
-        return Ok(Trigger::Ignore(format!("finding {kind} is a sample: there is no such instance")));
+    match (requests.is_empty(), malformed) {
+        (false, _) => Ok(Trigger::Act { requests, skipped }),
+        (true, Some(error)) => Err(error),
+        (true, None) => Ok(Trigger::Ignore(skipped.join("; "))),
     }
-    let instance = finding
-        .resource
-        .as_ref()
-        .and_then(|r| r.instance_details.as_ref())
-        .and_then(|d| d.instance_id.as_deref())
-        .ok_or_else(|| InputError::Missing {
-            key: "resource.instanceDetails.instanceId".to_owned(),
-            remedy: "the finding is about an instance and names none; start a run with {\"instanceId\": \"i-…\"}"
-                .to_owned(),
-        })?
-        .parse::<InstanceId>()
-        .map_err(|error| error.under("resource.instanceDetails.instanceId"))?;
-    let account = given(finding.account_id.as_deref())
-        .map(str::parse)
-        .transpose()
-        .map_err(|e: InputError| e.under("accountId"))?;
-    let region =
-        given(finding.region.as_deref()).map(str::parse).transpose().map_err(|e: InputError| e.under("region"))?;
-    Ok(Trigger::Act(Box::new(Request {
-        remote_addresses: finding.remote_addresses(),
-        instance,
-        account,
-        region,
+}
+
+fn read_finding(finding: &Value) -> Result<Meaning, InputError> {
+    if !finding.is_object() {
+        Err(InputError::invalid("finding", "must be a JSON object"))
+    } else if ocsf::is_one(finding) {
+        ocsf::read(finding)
+    } else if asff::is_one(finding) {
+        asff::read(finding)
+    } else {
+        guardduty::read(finding)
+    }
+}
+
+fn of_detection(detection: &Detection) -> Vec<Request> {
+    let request = |named: &Named| Request {
+        instance: named.instance.clone(),
+        account: named.account.clone(),
+        region: named.region.clone(),
         ticket: None,
         reason: None,
         mode: Mode::Contain,
         source: Source::Finding {
-            id: finding.id,
-            finding_type: finding.kind,
-            severity: finding.severity,
-            title: finding.title,
+            id: detection.id.clone(),
+            finding_type: detection.kind.clone(),
+            severity: detection.severity,
+            title: detection.title.clone(),
         },
-    })))
-}
-
-/// A text that says something.
-fn given(text: Option<&str>) -> Option<&str> {
-    text.filter(|t| !t.is_empty())
+        remote_addresses: detection.remote_addresses.clone(),
+    };
+    detection.instances.iter().map(request).collect()
 }
 
 /// The manual input.
@@ -211,7 +243,7 @@ fn from_manual(fields: &Map<String, Value>) -> Result<Trigger, InputError> {
     {
         return Err(InputError::invalid("reason", format!("must be one line of at most {REASON_MOST} characters")));
     }
-    Ok(Trigger::Act(Box::new(Request {
+    let request = Request {
         instance,
         account: text("account")?.map(str::parse).transpose()?,
         region: text("region")?.map(str::parse).transpose()?,
@@ -220,5 +252,6 @@ fn from_manual(fields: &Map<String, Value>) -> Result<Trigger, InputError> {
         mode,
         source: Source::Request,
         remote_addresses: Vec::new(),
-    })))
+    };
+    Ok(Trigger::Act { requests: vec![request], skipped: Vec::new() })
 }
