@@ -5,7 +5,7 @@ there), then checks of our own for what no linter sees, then each of those check
 finds nothing wrong in a broken copy is itself reported as failed.
 
 It never reaches AWS or any other network, and it changes no file, unless called with --write-member, which copies
-the documents of infra/ssm/ into infra/member.yaml.
+the documents of infra/ssm/ into infra/member.yaml, and infra/examine/mount-evidence.sh into infra/examine.yaml.
 
     python -m pip install -r tests/infra/requirements.txt    (in a virtual environment)
     python tests/infra/check.py
@@ -76,6 +76,7 @@ class Infra:
         self.acquisition = json.loads((ROOT / "infra/ssm/acquire-memory.json").read_text())
         self.member = yaml_parse((ROOT / "infra/member.yaml").read_text())
         self.evidence_account = yaml_parse((ROOT / "infra/evidence-account.yaml").read_text())
+        self.examine = yaml_parse((ROOT / "infra/examine.yaml").read_text())
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
     def resources(self, kind):
@@ -745,6 +746,134 @@ def member_holds_the_document(infra):
         yield "the functions look for a document of another name"
 
 
+# What would be another way in or out of the VPC in which a case is examined. A route is one by itself: the gateway endpoint makes its own.
+WAYS_OUT = re.compile(
+    r"^AWS::(EC2::(InternetGateway|EgressOnlyInternetGateway|NatGateway|VPCGatewayAttachment|VPCPeeringConnection|TransitGateway\w*|VPN\w*"
+    r"|Route|CarrierGateway|ClientVpn\w*|LocalGateway\w*|EIP|EIPAssociation|NetworkInterface|VPCEndpointService|InstanceConnectEndpoint)"
+    r"|ElasticLoadBalancing\w*::\w+|NetworkManager::\w+|DirectConnect::\w+|VpcLattice::\w+)$"
+)
+
+
+@check
+def examination_has_no_way_out_and_writes_nothing(infra):
+    resources = infra.examine["Resources"]
+    kinds = {kind: {n: r["Properties"] for n, r in resources.items() if r["Type"] == f"AWS::{kind}"} for kind in (
+        "EC2::Instance", "EC2::SecurityGroup", "EC2::SecurityGroupIngress", "EC2::SecurityGroupEgress", "EC2::Subnet", "EC2::VPCEndpoint",
+        "EC2::Volume", "EC2::VolumeAttachment", "IAM::Role",
+    )}  # fmt: skip
+    if "Transform" in infra.examine:
+        yield "examine.yaml has a transform"
+    for name, resource in resources.items():
+        if WAYS_OUT.match(resource["Type"]):
+            yield f"{name}, {resource['Type']}, may be a way out"
+    # Groups: in by none but the instance, out to none but the endpoints. One without rules for the way out gets all of it.
+    endpoints, instances = ({"EndpointGroup"}, {"AnalysisGroup"})
+    for name, group in kinds["EC2::SecurityGroup"].items():
+        if group.get("SecurityGroupIngress"):
+            yield f"{name} lets something in"
+        rules = [rule["Fn::If"][1] if "Fn::If" in rule else rule for rule in group.get("SecurityGroupEgress", [])]
+        if not rules:
+            yield f"{name} has no rule for the way out, so it would get one for everything"
+        for rule in rules:
+            nowhere = rule.get("CidrIp") == "127.0.0.1/32"
+            to_s3 = rule.get("DestinationPrefixListId") == {"Ref": "S3PrefixListId"}
+            to_endpoints = logical_id(rule.get("DestinationSecurityGroupId", {"Ref": ""})) in endpoints
+            ports = (rule.get("IpProtocol"), rule.get("FromPort"), rule.get("ToPort"))
+            if sum((nowhere, to_s3, to_endpoints)) != 1 or "CidrIpv6" in rule or not (nowhere or ports == ("tcp", 443, 443)):
+                yield f"{name} lets out more than 443 to the endpoints"
+    if kinds["EC2::SecurityGroupEgress"]:
+        yield "rules for the way out stand elsewhere than in their group"
+    for name, rule in kinds["EC2::SecurityGroupIngress"].items():
+        wanted = {"GroupId": endpoints, "SourceSecurityGroupId": instances}
+        if any(logical_id(rule.get(key, {"Ref": ""})) not in groups for key, groups in wanted.items()) or (rule["FromPort"], rule["ToPort"]) != (443, 443):
+            yield f"{name} lets in others than the instance, on 443"
+    for name, subnet in kinds["EC2::Subnet"].items():
+        if subnet.get("MapPublicIpOnLaunch") is not False:
+            yield f"{name} gives public addresses"
+    services = {}
+    for name, endpoint in kinds["EC2::VPCEndpoint"].items():
+        service = endpoint["ServiceName"]["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}.")
+        services[service] = [s for s in endpoint.get("PolicyDocument", {}).get("Statement", [])]
+        if service != "s3" and ([logical_id(g) for g in endpoint.get("SecurityGroupIds", [])] != ["EndpointGroup"] or not endpoint.get("PrivateDnsEnabled")):
+            yield f"{name} is not behind the group of the endpoints, or not found by name"
+    if sorted(services) != ["ec2messages", "s3", "ssm", "ssmmessages"]:
+        yield f"there are endpoints for {sorted(services)}"
+    reading = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
+    for statement in services.get("s3") or [{"Effect": "Allow", "Action": "*", "Resource": "*"}]:
+        if statement["Effect"] != "Allow" or not set(listed(statement["Action"])) <= reading:
+            yield f"the endpoint of S3 lets {statement['Action']} through"
+        if not all("s3:::${EvidenceBucket}" in json.dumps(r) for r in listed(statement["Resource"])):
+            yield "the endpoint of S3 leads to other buckets"
+    for statement in services.get("ssm") or [{}]:
+        if statement.get("Condition") != {"StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}}:
+            yield "the endpoint of Systems Manager takes credentials of other accounts"
+    for name, role in kinds["IAM::Role"].items():
+        if role.get("ManagedPolicyArns"):
+            yield f"{name} has managed policies"
+        for statement in (s["Fn::If"][1] if "Fn::If" in s else s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]):
+            for action in listed(statement["Action"]):
+                if not re.match(r"(ssmmessages|ec2messages):\w+$|ssm:UpdateInstanceInformation$|kms:Decrypt$", action) and action not in reading:
+                    yield f"{name} may {action}"
+                if re.match("s3:|kms:", action) and "*" in listed(statement["Resource"]):
+                    yield f"{name} may {action} on everything"
+                if action.startswith("s3:GetObject") and statement["Resource"] != {"Fn::Sub": "arn:${AWS::Partition}:s3:::${EvidenceBucket}/cases/${CaseId}/*"}:
+                    yield f"{name} may read more than the case"
+                if action == "s3:ListBucket" and statement.get("Condition") != {"StringLike": {"s3:prefix": {"Fn::Sub": "cases/${CaseId}/*"}}}:
+                    yield f"{name} may list more than the case"
+    for name, instance in kinds["EC2::Instance"].items():
+        metadata = instance.get("MetadataOptions", {})
+        if (metadata.get("HttpTokens"), metadata.get("HttpPutResponseHopLimit")) != ("required", 1):
+            yield f"{name} does not require IMDSv2 from itself alone"
+        if any(i.get("AssociatePublicIpAddress") is not False for i in instance.get("NetworkInterfaces", [{}])):
+            yield f"{name} may have a public address"
+        if any([logical_id(g) for g in i.get("GroupSet", [])] != ["AnalysisGroup"] for i in instance.get("NetworkInterfaces", [{}])):
+            yield f"{name} is in other groups"
+        if "KeyName" in instance or not all(d["Ebs"].get("Encrypted") is True for d in instance["BlockDeviceMappings"]):
+            yield f"{name} has a key for SSH, or a volume that is not encrypted"
+    parameters = infra.examine["Parameters"]
+    snapshots = sorted(name for name in parameters if name.startswith("Snapshot"))
+    devices = [f"/dev/sd{letter}" for letter in "fghijklm"]
+    wanted = [(snapshot, device) for snapshot, device in zip(snapshots, devices, strict=True)]
+    found = []
+    for name, attachment in kinds["EC2::VolumeAttachment"].items():
+        volume = logical_id(attachment["VolumeId"])
+        found.append((kinds["EC2::Volume"][volume].get("SnapshotId", {}).get("Ref"), attachment["Device"]))
+        conditions = {resources[n].get("Condition") for n in (name, volume)}
+        needed = None if found[-1][0] == "Snapshot1" else f"Has{found[-1][0]}"
+        if conditions != {needed}:
+            yield f"{name} and {volume} depend on {conditions}, not on {needed}"
+    if sorted(found, key=lambda pair: pair[1]) != wanted or len(kinds["EC2::Volume"]) != len(wanted):
+        yield f"the snapshots become {sorted(found, key=str)}"
+    for name, volume in kinds["EC2::Volume"].items():
+        if volume.get("Encrypted") is not True:
+            yield f"{name} is not encrypted"
+        if {"stasis:case", "stasis:snapshot"} - {tag["Key"] for tag in volume.get("Tags", [])}:
+            yield f"{name} does not say what it was made of"
+    for name, parameter in parameters.items():
+        if parameter["Type"] in ("String", "Number") and not {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter):
+            yield f"parameter {name} takes anything"
+        if re.fullmatch(parameter.get("AllowedPattern", "x"), "case-1; rm -rf x\n"):
+            yield f"parameter {name} takes anything"
+
+
+@check
+def examination_holds_the_script(infra):
+    (instance,) = (r["Properties"] for r in infra.examine["Resources"].values() if r["Type"] == "AWS::EC2::Instance")
+    data = instance["UserData"]["Fn::Base64"]
+    if data != user_data():
+        yield "infra/examine.yaml and infra/examine/mount-evidence.sh differ: run check.py --write-member"
+    if not isinstance(data, str) or len(data.encode()) > 16_384:
+        yield "the user data is no plain text, or longer than the 16 KB that EC2 takes"
+        return
+    for part in (data, data.split("<<'MOUNT_EVIDENCE'\n")[-1].split("\nMOUNT_EVIDENCE\n")[0] + "\n"):
+        said = subprocess.run(["bash", "-n"], input=part, text=True, capture_output=True, check=False)
+        if said.returncode != 0:
+            yield f"it is no shell script: {said.stderr.strip()}"
+    for wanted in ("blockdev --setro", "losetup --find --show --read-only", "options=ro,nodev,nosuid,noexec", "noload", "norecovery,nouuid"):
+        if wanted not in data:
+            yield f"the script mounts without {wanted}"
+
+
 @check
 def contract_holds(infra):
     if set(infra.template["Outputs"]) != {"ContainStateMachineArn", "ReleaseStateMachineArn", "EvidenceBucket", "NotificationTopicArn"}:
@@ -835,8 +964,16 @@ def scripts():
     return {"memoryLinux": (folder / "acquire-memory.sh").read_text().splitlines(), "memoryWindows": windows.splitlines()}
 
 
+def user_data():
+    """What the analysis instance runs when it starts: it has the script that mounts evidence written to a file."""
+    source = (ROOT / "infra/examine/mount-evidence.sh").read_text()
+    file = "/usr/local/sbin/mount-evidence"
+    return f"#!/bin/bash\ncat >{file} <<'MOUNT_EVIDENCE'\n{source}MOUNT_EVIDENCE\nchmod 755 {file}\n"
+
+
 def write_member():
-    """Puts the scripts into their document, and the documents into member.yaml; the rest of both stays as it is."""
+    """Puts the scripts into their document, and the documents into member.yaml; the rest of both stays as it is. Likewise the
+    script that mounts evidence into examine.yaml."""
 
     class Indented(yaml.SafeDumper):
         def increase_indent(self, flow=False, indentless=False):
@@ -862,6 +999,13 @@ def write_member():
         end = re.search(r"^(?! {8})", rest, re.M).start()
         file.write_text(f"{before}\n  {resource}{head}      Content:\n{content}{rest[end:]}")
         print(f"infra/member.yaml now holds infra/ssm/{name}.json")
+
+    file = ROOT / "infra/examine.yaml"
+    head, rest = file.read_text().split("        Fn::Base64: |\n", 1)
+    end = re.search(r"^(?! {10}|$)", rest, re.M).start()
+    content = textwrap.indent(user_data(), " " * 10)
+    file.write_text(f"{head}        Fn::Base64: |\n{content}\n{rest[end:]}")
+    print("infra/examine.yaml now holds infra/examine/mount-evidence.sh")
 
 
 def main():
@@ -896,6 +1040,7 @@ def main():
         say("template.yaml becomes plain CloudFormation", [])
     copies = (ROOT / "infra/evidence-account.yaml").read_text()
     texts = {"template.yaml": sam, "template.yaml, transformed": plain, "member.yaml": member, "evidence-account.yaml": copies}
+    texts["examine.yaml"] = (ROOT / "infra/examine.yaml").read_text()
     for name, text in texts.items():
         if text is not None:
             say(f"cfn-lint: {name}", lint_with_cfn_lint(text))

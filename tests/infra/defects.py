@@ -17,6 +17,10 @@ def copies(infra):
     return infra.evidence_account["Resources"]["CopiesRole"]["Properties"]
 
 
+def examined(infra, name):
+    return infra.examine["Resources"][name]["Properties"]
+
+
 def acquisition(infra, step=0):
     return infra.acquisition["mainSteps"][step]["inputs"]["runCommand"]
 
@@ -319,6 +323,146 @@ DEFECTS = [
     ("a file on a disk", "acquisition_runs_only_what_was_checked", lambda i: acquisition(i).append("date > /var/tmp/began")),
     ("an old copy of the acquisition", "member_holds_the_document", lambda i: acquisition(i).append("true")),
     ("member.yaml out of date", "member_holds_the_document", lambda i: script(i, "clockLinux").append("show id")),
+    (
+        "an internet gateway where a case is examined",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(i.examine["Resources"], "Gateway", {"Type": "AWS::EC2::InternetGateway", "Properties": {}}),
+    ),
+    (
+        "a NAT gateway where a case is examined",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(i.examine["Resources"], "Nat", {"Type": "AWS::EC2::NatGateway", "Properties": {}}),
+    ),
+    (
+        "a way out over IPv6",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(i.examine["Resources"], "Six", {"Type": "AWS::EC2::EgressOnlyInternetGateway", "Properties": {}}),
+    ),
+    (
+        "a peering where a case is examined",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(i.examine["Resources"], "Peer", {"Type": "AWS::EC2::VPCPeeringConnection", "Properties": {}}),
+    ),
+    (
+        "a transit gateway where a case is examined",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(i.examine["Resources"], "Hub", {"Type": "AWS::EC2::TransitGatewayAttachment", "Properties": {}}),
+    ),
+    (
+        "a route from where a case is examined",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(i.examine["Resources"], "Way", {"Type": "AWS::EC2::Route", "Properties": {}}),
+    ),
+    (
+        "an analysis instance with a public address",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "AnalysisInstance")["NetworkInterfaces"][0].pop("AssociatePublicIpAddress"),
+    ),
+    (
+        "a subnet with public addresses",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "Subnet"), "MapPublicIpOnLaunch", True),
+    ),
+    (
+        "an analysis instance with IMDSv1",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "AnalysisInstance")["MetadataOptions"], "HttpTokens", "optional"),
+    ),
+    (
+        "an analysis instance with a root that is not encrypted",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "AnalysisInstance")["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted"),
+    ),
+    (
+        "an analysis instance in a group of others",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "AnalysisInstance")["NetworkInterfaces"][0]["GroupSet"].append({"Ref": "Other"}),
+    ),
+    (
+        "a volume of evidence that is not encrypted",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "Volume8"), "Encrypted", False),
+    ),
+    (
+        "a volume of another snapshot",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "Volume3"), "SnapshotId", {"Ref": "Snapshot2"}),
+    ),
+    (
+        "a volume that is attached without its snapshot",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: i.examine["Resources"]["Attachment4"].pop("Condition"),
+    ),
+    (
+        "an analysis instance that may talk to everybody",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "AnalysisGroup")["SecurityGroupEgress"].append({"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}),
+    ),
+    (
+        "an analysis group that is left to the default",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "AnalysisGroup").pop("SecurityGroupEgress"),
+    ),
+    (
+        "endpoints that are left to the default",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "EndpointGroup").pop("SecurityGroupEgress"),
+    ),
+    (
+        "an analysis instance that lets SSH in",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "AnalysisGroup"), "SecurityGroupIngress", [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "10.0.0.0/8"}]),
+    ),
+    (
+        "endpoints that let a network in",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "EndpointsLetTheInstanceIn"), "SourceSecurityGroupId", {"Ref": "Other"}),
+    ),
+    (
+        "an endpoint of S3 without a policy",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "S3Endpoint").pop("PolicyDocument"),
+    ),
+    (
+        "an endpoint of S3 that lets files out",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "S3Endpoint")["PolicyDocument"]["Statement"][0]["Action"].append("s3:PutObject"),
+    ),
+    (
+        "an endpoint of S3 to every bucket",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "S3Endpoint")["PolicyDocument"]["Statement"][0]["Resource"].append("*"),
+    ),
+    (
+        "an endpoint for anybody's credentials",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "SsmEndpoint")["PolicyDocument"]["Statement"][0].pop("Condition"),
+    ),
+    (
+        "one more endpoint",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "SsmEndpoint"), "ServiceName", {"Fn::Sub": "com.amazonaws.${AWS::Region}.ec2"}),
+    ),
+    (
+        "an analysis instance that may read other cases",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: setting(examined(i, "AnalysisRole")["Policies"][0]["PolicyDocument"]["Statement"][1], "Resource", {"Fn::Sub": "arn:${AWS::Partition}:s3:::${EvidenceBucket}/*"}),
+    ),
+    (
+        "an analysis instance that may delete snapshots",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: examined(i, "AnalysisRole")["Policies"][0]["PolicyDocument"]["Statement"][0]["Action"].append("ec2:DeleteSnapshot"),
+    ),
+    (
+        "a case of any name",
+        "examination_has_no_way_out_and_writes_nothing",
+        lambda i: i.examine["Parameters"]["CaseId"].pop("AllowedPattern"),
+    ),
+    (
+        "another script than the one that is tested",
+        "examination_holds_the_script",
+        lambda i: setting(examined(i, "AnalysisInstance")["UserData"], "Fn::Base64", "#!/bin/bash\nmount /dev/sdf /mnt\n"),
+    ),
     ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
     ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
 ]
