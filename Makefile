@@ -76,11 +76,15 @@ vm-proof: $(VOLATILITY_VENV)/ready collector ## the collector against a real ker
 	    --collector $(COLLECTORS)/stasis-collector-x86_64 --collector-aarch64 $(COLLECTORS)/stasis-collector-aarch64 \
 	    $(if $(ONLY),--only $(ONLY)) --symbols $(BINARIES)/stasis-symbols --volatility $(VOLATILITY_VENV)/bin/vol
 
-fuzz: ## whatever bytes come in, nothing panics: for SECONDS=60 (needs a C++ compiler, x86_64 Linux)
+fuzz: ## whatever bytes come in, nothing panics: SECONDS=60 for each target (needs a C++ compiler, x86_64 Linux)
 	@cd fuzz && CARGO_TARGET_DIR=$(CACHE)/fuzz RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release --target x86_64-unknown-linux-gnu
-	@mkdir -p $(CACHE)/fuzz/corpus/trigger
-	@$(FUZZED)/trigger -max_total_time=$(SECONDS) -max_len=16384 -artifact_prefix=$(CACHE)/fuzz/ -print_final_stats=1 -verbosity=0 \
-	    $(CACHE)/fuzz/corpus/trigger $(sort $(dir $(wildcard events/*/*.json)))
+	@for target in trigger kcore host; do \
+	    mkdir -p $(CACHE)/fuzz/corpus/$$target; echo "$$target: $(SECONDS) s"; \
+	    $(FUZZED)/$$target -max_total_time=$(SECONDS) -max_len=16384 -artifact_prefix=$(CACHE)/fuzz/$$target- -print_final_stats=1 \
+	        $(CACHE)/fuzz/corpus/$$target $(sort $(dir $(wildcard events/*/*.json))) > $(CACHE)/fuzz/$$target.log 2>&1 \
+	        || { tail -30 $(CACHE)/fuzz/$$target.log; exit 1; }; \
+	    grep -E "number_of_executed_units" $(CACHE)/fuzz/$$target.log; \
+	done
 
 # The first build compiles the AWS SDK, which takes minutes; later ones take seconds and say nothing.
 build:

@@ -239,6 +239,25 @@ async fn where_the_set_is_refused_each_volume_is_taken_alone_and_the_report_says
 }
 
 #[tokio::test]
+async fn a_volume_that_is_detached_after_the_case_was_opened_is_preserved_all_the_same() {
+    let suspect = plant(&["customer", "customer"]);
+    let case = suspect.case_with(&[]).await;
+    let volume = suspect.planted["volumeIds"][1].as_str().expect("a volume");
+    let ec2 = local().ec2().await;
+    let described = ec2.describe_volumes().volume_ids(volume).send().await.expect("the volume");
+    let device = described.volumes()[0].attachments()[0].device().expect("a device");
+    #[expect(clippy::disallowed_methods, reason = "somebody else's doing")]
+    let detach = ec2.detach_volume().volume_id(volume).instance_id(&suspect.id).device(device);
+    detach.send().await.expect("detached");
+    let (outcome, report) = settled("preserve", &case).await;
+    assert_eq!(outcome["status"], "DONE", "{report:#}");
+    let taken = suspect.snapshots().await;
+    assert!(taken.iter().any(|s| s.volume_id() == Some(volume) && tag(s, "stasis:taken-alone") == Some("Yes")));
+    assert_eq!(taken.len(), 2);
+    assert!(report["notes"].to_string().contains("is not any more"), "{report:#}");
+}
+
+#[tokio::test]
 async fn an_instance_without_an_ebs_volume_is_contained_and_what_is_lost_is_said() {
     let suspect = plant(&["none"]);
     let volume = suspect.planted["volumeIds"][0].as_str().expect("a volume");

@@ -5,6 +5,7 @@ use crate::casefile::Created;
 use crate::observe::{group_name, rule_allows};
 use crate::presign::{Wanted, manifest_key};
 use crate::{Cloud, CloudError};
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_ec2::operation::RequestId as _;
 use aws_sdk_ec2::types::{
@@ -33,6 +34,9 @@ use std::time::{Duration, Instant};
 /// S3 may take minutes to complete a large upload
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>): nearly as long as the function has.
 const COMPLETION_LIMIT: Duration = Duration::from_secs(90);
+
+/// How long a call may take that is not repeated.
+const ONE_TRY: Duration = Duration::from_secs(25);
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +180,8 @@ impl Cloud {
             }
             Action::KeepAcquisition { acquisition, .. } => self.keep_acquisition(case, acquisition).await,
             Action::CreateSnapshots { instance, without, without_root, description, tags } => {
-                self.create_snapshots(instance, without, *without_root, description, tags).await
+                let copied = may_copy_tags(case);
+                self.create_snapshots(instance, without, *without_root, copied, description, tags).await
             }
             Action::CreateSnapshot { volume, description, tags } => {
                 self.create_snapshot(volume, description, tags).await
@@ -940,6 +945,7 @@ impl Cloud {
         instance: &InstanceId,
         without: &[VolumeId],
         without_root: bool,
+        copied: bool,
         description: &str,
         tags: &[Tag],
     ) -> Result<Performed, CloudError> {
@@ -956,7 +962,17 @@ impl Cloud {
             .description(description)
             .tag_specifications(snapshot_tags(tags));
         let mut notes = Vec::new();
-        let mut sent = call.clone().copy_tags_from_source(CopyTagsFromSource::Volume).send().await;
+        let mut sent = if copied {
+            call.clone()
+                .copy_tags_from_source(CopyTagsFromSource::Volume)
+                .customize()
+                .config_override(once())
+                .send()
+                .await
+        } else {
+            notes.push("a volume carries tags by which Stasis knows its own, or its tags could not be read: no tag of the volumes was copied".to_owned());
+            call.clone().customize().config_override(once()).send().await
+        };
         // EC2 may refuse a tag key that stands both on the volume and in the call; a snapshot without the
         // volume's own tags is worth more than none.
         if let Err(error) = &sent
@@ -964,7 +980,7 @@ impl Cloud {
         {
             notes
                 .push("EC2 refused to copy the volumes' own tags; they are still on the volumes themselves".to_owned());
-            sent = call.send().await;
+            sent = call.customize().config_override(once()).send().await;
         }
         let answer = sent.map_err(|error| CloudError::from_sdk(operation, instance.as_str(), &error))?;
         let evidence = answer
@@ -992,6 +1008,8 @@ impl Cloud {
             .volume_id(volume.as_str())
             .description(description)
             .tag_specifications(snapshot_tags(tags))
+            .customize()
+            .config_override(once())
             .send()
             .await
             .map_err(|error| CloudError::from_sdk("ec2:CreateSnapshot", volume.as_str(), &error))?;
@@ -1045,8 +1063,8 @@ impl Cloud {
             let signed = elsewhere.signed_copy(snapshot.as_str(), from, &place.region, key)?;
             call = call.destination_region(place.region.as_str()).presigned_url(signed);
         }
-        let answer =
-            call.send().await.map_err(|error| CloudError::from_sdk("ec2:CopySnapshot", snapshot.as_str(), &error))?;
+        let sent = call.customize().config_override(once()).send().await;
+        let answer = sent.map_err(|error| CloudError::from_sdk("ec2:CopySnapshot", snapshot.as_str(), &error))?;
         let made = answer.snapshot_id().map(|id| Evidence {
             location: Some(place.to_string()),
             ..snapshot_evidence(id, format!("copy of {snapshot}"))
@@ -1082,6 +1100,24 @@ struct Copy<'a> {
     key: &'a str,
     description: &'a str,
     tags: &'a [Tag],
+}
+
+/// For calls that know no token which makes it safe to repeat them: one try, with all the time there is. What came of it
+/// where no answer comes is seen at the next look.
+fn once() -> aws_sdk_ec2::config::Builder {
+    let limit = TimeoutConfig::builder().operation_attempt_timeout(ONE_TRY).operation_timeout(ONE_TRY).build();
+    aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled()).timeout_config(limit)
+}
+
+/// Whether the volumes' own tags may go on their snapshots: not where one is among them by which a copy is known, which
+/// somebody may have set so that a snapshot is not found again.
+fn may_copy_tags(case: &Case) -> bool {
+    let ours = [tags::COPY_OF, tags::COPIED_FROM, tags::VOLUME, tags::TAKEN_ALONE];
+    let volumes = &case.baseline.instance.volumes;
+    case.baseline.tags.known().is_some_and(|known| {
+        let of_volumes = volumes.iter().filter_map(|volume| known.get(volume.volume_id.as_str()));
+        !of_volumes.flat_map(|tags| tags.keys()).any(|key| ours.contains(&key.as_str()))
+    })
 }
 
 fn snapshot_tags(tags: &[Tag]) -> TagSpecification {

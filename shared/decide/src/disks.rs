@@ -13,7 +13,7 @@ use stasis_model::tags;
 pub(crate) const FIRST_WAIT: u32 = 15;
 /// The longest wait between two looks, in seconds: a day of these stays far below the 25,000 events that an
 /// execution may have (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
-const LONGEST_WAIT: u32 = 300;
+const LONGEST_WAIT: u32 = 600;
 
 /// EC2's codes for "not now": a limit of what may be going on at once, which ends by itself, or a share or a snapshot
 /// that is not seen everywhere yet
@@ -26,12 +26,15 @@ const LATER: [&str; 5] = [
     "InvalidSnapshot.NotFound",
 ];
 
+/// Refusals before anything was done.
+const THROTTLED: [&str; 4] = ["RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"];
+
 /// What came of an action in this call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tried {
     /// It was not tried.
     No,
-    /// It was done, or EC2 has no room for it yet: it shows later.
+    /// It was done, or may have been, or EC2 has no room for it yet: it shows later.
     Soon,
     /// It failed for a passing reason.
     Again,
@@ -44,7 +47,9 @@ pub(crate) fn tried(records: &[ActionRecord], is: impl Fn(&Action) -> bool) -> T
     let Some(record) = records.iter().rev().find(|record| is(&record.action)) else { return Tried::No };
     match (&record.outcome, &record.error) {
         (Outcome::Failed, Some(failure)) if LATER.contains(&failure.code.as_str()) => Tried::Soon,
-        (Outcome::Failed, Some(failure)) if failure.retryable => Tried::Again,
+        (Outcome::Failed, Some(failure)) if THROTTLED.contains(&failure.code.as_str()) => Tried::Again,
+        // It may have been done all the same, and these calls know no token that makes it safe to repeat them: look first.
+        (Outcome::Failed, Some(failure)) if failure.retryable => Tried::Soon,
         (Outcome::Failed, Some(failure)) => Tried::Refused(failure.clone()),
         _ => Tried::Soon,
     }
@@ -75,15 +80,24 @@ pub(crate) fn locks(
                 message: format!("{} is not locked and could be deleted: {}", snapshot.snapshot_id, failure.message),
                 ..failure
             }),
-            Tried::No | Tried::Again => actions.push(Action::LockSnapshot {
-                snapshot: snapshot.snapshot_id.clone(),
-                place: place.clone(),
-                mode: policy.lock,
-                days: policy.lock_days,
-            }),
+            Tried::No | Tried::Again => {
+                let (mode, days) = at_least(policy.lock, policy.lock_days, &snapshot.lock);
+                let snapshot = snapshot.snapshot_id.clone();
+                actions.push(Action::LockSnapshot { snapshot, place: place.clone(), mode, days });
+            }
         }
     }
     (actions, coming)
+}
+
+/// The lock that a policy asks for, and never less than the one that is there: EC2 would let it be weakened
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockSnapshot.html>).
+fn at_least(mode: LockMode, days: i32, there: &Observed<Option<Lock>>) -> (LockMode, i32) {
+    let Some(lock) = there.known().and_then(Option::as_ref).filter(|lock| lock.state != "expired") else {
+        return (mode, days);
+    };
+    let mode = if lock.state.starts_with("compliance") { LockMode::Compliance } else { mode };
+    (mode, lock.days.map_or(days, |locked| locked.max(days)))
 }
 
 /// Whether a snapshot is known to be locked as the policy says.

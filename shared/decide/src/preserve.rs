@@ -26,7 +26,15 @@ pub fn plan(case: &Case, facts: &PreserveFacts, now: Timestamp, tried: &[ActionR
             case.policy.disks.lock, case.policy.disks.lock_days
         ));
     }
-    if volumes.is_empty() && facts.snapshots.is_empty() {
+    // What was attached when the case was opened is evidence, also when somebody has detached it since.
+    let detached: Vec<&Volume> =
+        case.baseline.instance.volumes.iter().filter(|b| !volumes.iter().any(|v| v.volume_id == b.volume_id)).collect();
+    plan.notes.extend(
+        detached.iter().map(|v| {
+            format!("{} ({}) was attached when the case was opened and is not any more", v.volume_id, v.device)
+        }),
+    );
+    if volumes.is_empty() && detached.is_empty() && facts.snapshots.is_empty() {
         plan.obstacles.push(Failure::lasting(
             "NoVolumes",
             format!("{instance} has no EBS volume: its disks are instance store, which no snapshot can preserve"),
@@ -38,18 +46,20 @@ pub fn plan(case: &Case, facts: &PreserveFacts, now: Timestamp, tried: &[ActionR
     let mut create = Vec::new();
     let set = disks::tried(tried, |action| matches!(action, Action::CreateSnapshots { .. }));
     let untouched = facts.snapshots.is_empty();
-    if untouched && matches!(set, Tried::No | Tried::Again) {
+    let mut singly = detached;
+    if untouched && !volumes.is_empty() && matches!(set, Tried::No | Tried::Again) {
         create.extend(whole(case, facts, &mut plan.obstacles));
     } else if untouched && set == Tried::Soon {
         waiting = true;
     } else {
-        for volume in volumes {
-            match one(case, facts, volume, tried) {
-                One::Kept => {}
-                One::Take(action) => create.push(action),
-                One::Comes => waiting = true,
-                One::Lost(failure) => plan.obstacles.push(failure),
-            }
+        singly.extend(volumes);
+    }
+    for volume in singly {
+        match one(case, facts, volume, tried) {
+            One::Kept => {}
+            One::Take(action) => create.push(action),
+            One::Comes => waiting = true,
+            One::Lost(failure) => plan.obstacles.push(failure),
         }
     }
     let mut kept = facts.snapshots.iter().filter(|s| !s.is_failed());
@@ -133,8 +143,14 @@ fn one(case: &Case, facts: &PreserveFacts, volume: &Volume, tried: &[ActionRecor
         }
         Tried::No | Tried::Again => {}
     }
-    if disks::tried(tried, |action| matches!(action, Action::CreateSnapshots { .. })) == Tried::Soon {
+    let is_attached = facts.instance.volumes.iter().any(|v| &v.volume_id == id);
+    let set = disks::tried(tried, |action| matches!(action, Action::CreateSnapshots { .. }));
+    if is_attached && set == Tried::Soon {
         return One::Comes;
+    }
+    if !is_attached && facts.volumes.known().is_some_and(|known| !known.contains_key(id)) {
+        let gone = format!("{id} ({device}) was attached when the case was opened and does not exist any more");
+        return One::Lost(Failure::lasting("VolumeGone", gone));
     }
     let mut tags = tags::evidence_tags(case);
     tags.push(Tag::new(tags::TAKEN_ALONE, "Yes"));
@@ -229,7 +245,7 @@ pub fn progress(snapshots: &[Snapshot]) -> String {
     let parts: Vec<String> =
         snapshots.iter().map(|s| format!("{} {} {} %", s.snapshot_id, s.state, s.progress)).collect();
     if parts.is_empty() {
-        return "EC2 has no room for another snapshot at this moment".to_owned();
+        return "no snapshot shows yet: EC2 has no room for one, or takes its time".to_owned();
     }
     parts.join(", ")
 }
@@ -384,7 +400,7 @@ mod tests {
         let at = |seconds| case.opened_at + TimeDelta::seconds(seconds);
         let pending = facts(&["completed", "pending"]);
         let waits: Vec<Next> = [0, 200, 86_400].iter().map(|s| plan(&case, &pending, at(*s), &[]).next).collect();
-        assert_eq!(waits, [Next::WaitForRest(15), Next::WaitForRest(50), Next::WaitForRest(300)]);
+        assert_eq!(waits, [Next::WaitForRest(15), Next::WaitForRest(50), Next::WaitForRest(600)]);
         let done = plan(&case, &facts(&["completed", "completed"]), at(5), &[]);
         assert_eq!((done.next, done.obstacles.len(), done.evidence.len()), (Next::Finish, 0, 2));
     }
@@ -408,7 +424,54 @@ mod tests {
         assert_eq!(alone(&planned(&facts(&["completed"]), &[])), [SECOND]);
         let mut none = facts(&[]);
         none.instance.volumes.clear();
-        assert_eq!(codes(&planned(&none, &[])), ["NoVolumes"]);
+        let mut case = sample::case();
+        case.baseline.instance.volumes.clear();
+        assert_eq!(codes(&plan(&case, &none, case.opened_at, &[])), ["NoVolumes"]);
+    }
+
+    #[test]
+    fn what_was_detached_since_is_preserved_by_itself_and_what_is_gone_is_said() {
+        let mut facts = facts(&[]);
+        facts.instance.volumes.pop();
+        let plan = planned(&facts, &[]);
+        assert_eq!((alone(&plan), plan.actions().count()), (vec![SECOND], 2), "the set, and that one");
+        assert!(plan.notes.iter().any(|note| note.contains(SECOND) && note.contains("is not any more")));
+        facts.instance.volumes.clear();
+        assert_eq!(alone(&planned(&facts, &[])), [FIRST, SECOND], "nothing is attached any more");
+        if let Observed::Known(volumes) = &mut facts.volumes {
+            volumes.clear();
+        }
+        assert_eq!(codes(&planned(&facts, &[])), ["VolumeGone", "VolumeGone"]);
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_looked_for_and_not_done_twice() {
+        let mut lost = set(Some("TimedOut"));
+        lost.error.iter_mut().for_each(|error| error.retryable = true);
+        let plan = planned(&facts(&[]), &[lost]);
+        assert_eq!((plan.actions().count(), plan.next), (0, Next::WaitForRest(FIRST_WAIT)));
+    }
+
+    #[test]
+    fn a_lock_is_never_made_weaker() {
+        let mut facts = facts(&["completed"]);
+        facts.instance.volumes.truncate(1);
+        let mut case = sample::case();
+        case.baseline.instance.volumes.truncate(1);
+        for (state, days, mode, wanted) in [
+            ("governance", 3650, stasis_model::disks::LockMode::Compliance, 3650),
+            ("compliance-cooloff", 30, stasis_model::disks::LockMode::Governance, 365),
+        ] {
+            case.policy.disks.lock = mode;
+            facts.snapshots[0].lock = Observed::Known(Some(stasis_model::disks::Lock {
+                state: state.to_owned(),
+                days: Some(days),
+                expires_at: None,
+            }));
+            let plan = super::plan(&case, &facts, case.opened_at, &[]);
+            let Some(Action::LockSnapshot { mode, days, .. }) = plan.actions().next() else { panic!("{state}") };
+            assert_eq!((*mode, *days), (stasis_model::disks::LockMode::Compliance, wanted), "{state}");
+        }
     }
 
     #[test]

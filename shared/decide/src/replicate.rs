@@ -8,7 +8,7 @@ use stasis_model::action::Action;
 use stasis_model::baseline::Observed;
 use stasis_model::case::Case;
 use stasis_model::disks::{Destination, Place, ReplicateFacts, Snapshot, destination_of, is_cross_account, place_of};
-use stasis_model::stage::{ActionRecord, Failure, Plan};
+use stasis_model::stage::{ActionRecord, Failure, Plan, Stage, StageStatus};
 use stasis_model::tags::{self, Tag};
 
 /// How many copies may be going on in a region at the same time
@@ -238,6 +238,12 @@ impl<'a> Work<'a> {
             }
             Tried::No | Tried::Again => {}
         }
+        // Refused at an earlier look: to share it again for the same answer would open it for nothing.
+        let before = self.case.stages.get(&Stage::Replicate).filter(|o| o.status == StageStatus::Waiting);
+        let refused = format!("no copy of {} in {place}: ", original.snapshot_id);
+        if let Some(failure) = before.and_then(|o| o.failures.iter().find(|f| f.message.starts_with(&refused))) {
+            return Copied::Lost(failure.clone());
+        }
         let going = existing.iter().filter(|s| s.copy_of().is_some() && s.state == "pending").count();
         let of_place = |action: &&Action| matches!(action, Action::CopySnapshot { place: to, .. } if to == place);
         if going + self.make.iter().filter(of_place).count() >= AT_ONCE {
@@ -301,8 +307,19 @@ impl<'a> Work<'a> {
         let account = &to.place.account;
         let copies: Vec<&Snapshot> = self.copies_here(original).collect();
         for snapshot in std::iter::once(original).chain(copies) {
-            if !snapshot.shared_with.known().is_some_and(|with| with.contains(account.as_str())) {
-                continue;
+            match &snapshot.shared_with {
+                Observed::Known(with) if !with.contains(account.as_str()) => continue,
+                Observed::Known(_) => {}
+                Observed::Unknown(why) => {
+                    self.plan.obstacles.push(Failure::lasting(
+                        "SharesUnknown",
+                        format!(
+                            "whether {} is still shared with account {account} could not be read: {why}",
+                            snapshot.snapshot_id
+                        ),
+                    ));
+                    continue;
+                }
             }
             let back = |action: &Action| matches!(action, Action::UnshareSnapshot { snapshot: id, .. } if id == &snapshot.snapshot_id);
             match disks::tried(self.tried, back) {

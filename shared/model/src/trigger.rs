@@ -71,10 +71,10 @@ const MANUAL_KEYS: [&str; 7] = ["instanceId", "ticket", "reason", "account", "re
 const REASON_MOST: usize = 1024;
 /// The source of drills, whose events carry the manual input.
 pub const DRILL: &str = "stasis.drill";
-/// How many instances one run takes: their cases must fit into the 256 KiB that an execution carries
-/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>), and one event that names more is one for
-/// a person to look at first.
-pub const INSTANCES_MOST: usize = 20;
+/// How many instances one run takes: their cases must fit into the 256 KiB that an execution carries, and all their looks
+/// into its 25,000 events (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>); and one event that
+/// names more is one for a person to look at first.
+pub const INSTANCES_MOST: usize = 10;
 
 impl Trigger {
     /// Reads an input of `stasis-contain`: an event as EventBridge delivers it, findings without their envelope, or the

@@ -152,7 +152,7 @@ fn what_is_malformed_is_refused_and_the_key_is_named() {
         ("reason-with-control-character.json", "reason: must be one line"),
         ("security-hub-masked-id.json", "Resources.Id: "),
         ("security-hub-v2-bad-region.json", "resources.uid: \"frankfurt\" is not a region"),
-        ("sequence-of-too-many.json", "findings: name 21 instances, and one run takes 20"),
+        ("sequence-of-too-many.json", "findings: name 21 instances, and one run takes 10"),
         ("unknown-approve.json", "approve: \"yes\" is none of"),
         ("unknown-key.json", "\"tickett\": unknown key; known are instanceId"),
         ("unknown-mode.json", "mode: \"destroy\" is none of"),

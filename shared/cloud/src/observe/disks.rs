@@ -42,7 +42,9 @@ impl Cloud {
         let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
         let mut snapshots = snapshots?;
         snapshots.retain(|snapshot| snapshot.copy_of().is_none());
-        let ids: Vec<&VolumeId> = instance.volumes.iter().map(|v| &v.volume_id).collect();
+        let known: BTreeSet<&VolumeId> =
+            instance.volumes.iter().chain(&case.baseline.instance.volumes).map(|v| &v.volume_id).collect();
+        let ids: Vec<&VolumeId> = known.into_iter().collect();
         let (volumes, ()) = join(self.volumes(case, &ids), read_locks(&self.ec2, &mut snapshots)).await;
         Ok(PreserveFacts {
             volumes: volumes.into(),
@@ -74,7 +76,11 @@ impl Cloud {
         if is_cross_account(case) {
             let shares = join_all(snapshots.iter().map(|s| self.shared_with(s.snapshot_id.as_str()))).await;
             for (snapshot, shared_with) in snapshots.iter_mut().zip(shares) {
-                snapshot.shared_with = shared_with.into();
+                // Not known for a moment is not the same as not shared: it is asked again.
+                snapshot.shared_with = match shared_with {
+                    Err(error) if error.is_retryable() => return Err(error),
+                    known => known.into(),
+                };
             }
         }
         Ok(snapshots)
@@ -134,7 +140,7 @@ impl Cloud {
             .map_err(|error| CloudError::unusable(VOLUMES, subject, error.to_string()))
     }
 
-    /// ARN of the key `aws/ebs`; none where the region has none yet.
+    /// ARN of the key `aws/ebs`. Asking for it makes KMS have it, where nothing was ever encrypted with it.
     async fn aws_ebs_key(&self) -> Result<Option<String>, CloudError> {
         match self.kms.describe_key().key_id(AWS_EBS).send().await {
             Ok(answer) => Ok(answer.key_metadata().and_then(|key| key.arn()).map(str::to_owned)),

@@ -60,7 +60,9 @@ fn encrypted(case: &Case, facts: &VerifyFacts) -> Check {
         return Check::missing(SNAPSHOTS, expected, "there is no snapshot of this case");
     }
     let (mut problems, mut coming) = (Vec::new(), Vec::new());
-    for volume in volumes {
+    // Also of what somebody has detached since the case was opened.
+    let before = case.baseline.instance.volumes.iter().filter(|b| !volumes.iter().any(|v| v.volume_id == b.volume_id));
+    for volume in volumes.iter().chain(before) {
         if !originals(snapshots).any(|s| s.volume_id == volume.volume_id && !s.is_failed()) {
             problems.push(format!("none of {}", volume.volume_id));
         }
