@@ -28,6 +28,7 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
 try:
     import jsonata
+    import jsonschema
     import statelint.cli
     import tree_sitter
     import tree_sitter_powershell
@@ -46,6 +47,8 @@ STAGES = ["triage", "protect", "detach", "prepare", "quarantine", "capture", "me
 # The state machines: name, resource in the template, definition.
 MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release": ("Release", "release.asl.json")}
 PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
+# The functions that send messages.
+TELL_PEOPLE = {"TriageFunction", "ReportFunction"}
 # Kinds of volatile data in the order of RFC 3227, the clock first since everything else is read against it.
 KINDS = ["clock", "sockets", "routes", "processes", "sessions", "memory", "modules", "mounts"]
 OUR_ERRORS = {"InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "Bug"}
@@ -77,6 +80,8 @@ class Infra:
         self.member = yaml_parse((ROOT / "infra/member.yaml").read_text())
         self.evidence_account = yaml_parse((ROOT / "infra/evidence-account.yaml").read_text())
         self.examine = yaml_parse((ROOT / "infra/examine.yaml").read_text())
+        self.schema = json.loads((ROOT / "infra/policy/schema.json").read_text())
+        self.built_in = json.loads((ROOT / "infra/policy/default.json").read_text())
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
     def resources(self, kind):
@@ -875,6 +880,35 @@ def examination_holds_the_script(infra):
 
 
 @check
+def schema_of_the_policy_agrees_with_its_reader(infra):
+    """The documents that shared/model reads in its tests, and what it says of each."""
+    jsonschema.Draft202012Validator.check_schema(infra.schema)
+    validator = jsonschema.Draft202012Validator(infra.schema)
+    documents = json.loads((ROOT / "tests/policy/documents.json").read_text())
+    documents.append({"name": "the policy of the end-to-end tests", "document": json.loads((ROOT / "tests/it/policy.json").read_text())})
+    documents.append({"name": "the built-in policy", "document": infra.built_in})
+    for case in documents:
+        valid = validator.is_valid(case["document"])
+        if valid != ("refused" not in case or case.get("schema cannot tell", False)):
+            yield f"the schema {'takes' if valid else 'refuses'} {case['name']}"
+
+
+@check
+def built_in_policy_is_what_the_stack_says(infra):
+    """What is shown in infra/policy/default.json is what an installation without changes does, and docs/policy.md shows it."""
+    for parameter, value in {
+        "Decision": infra.built_in["otherwise"]["decision"],
+        "MinimumSeverity": infra.built_in["minimumSeverity"],
+        "OldestFindingHours": infra.built_in["oldestFindingHours"],
+    }.items():
+        if infra.template["Parameters"][parameter]["Default"] != value:
+            yield f"{parameter} is not {value}, as the built-in policy says"
+    shown = re.search(r"```json\n(\{.*?\n\})\n```", (ROOT / "docs/policy.md").read_text(), re.S)
+    if shown is None or json.loads(shown.group(1)) != infra.built_in:
+        yield "docs/policy.md shows another built-in policy"
+
+
+@check
 def contract_holds(infra):
     if set(infra.template["Outputs"]) != {"ContainStateMachineArn", "ReleaseStateMachineArn", "EvidenceBucket", "NotificationTopicArn"}:
         yield f"the outputs are {sorted(infra.template['Outputs'])}"
@@ -885,8 +919,8 @@ def contract_holds(infra):
         if name not in common["Environment"]["Variables"]:
             yield f"{name} is not set"
     for name, function in infra.resources("AWS::Serverless::Function").items():
-        if ("STASIS_TOPIC_ARN" in function.get("Environment", {}).get("Variables", {})) != (name == "ReportFunction"):
-            yield f"{name}: STASIS_TOPIC_ARN is for report, and only for it"
+        if ("STASIS_TOPIC_ARN" in function.get("Environment", {}).get("Variables", {})) != (name in TELL_PEOPLE):
+            yield f"{name}: STASIS_TOPIC_ARN is for those that tell people, and only for them"
     for name, parameter in infra.template["Parameters"].items():
         limits = {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter)
         if not parameter.get("Description") or "Default" not in parameter or not limits:

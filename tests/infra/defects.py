@@ -463,6 +463,17 @@ DEFECTS = [
         "examination_holds_the_script",
         lambda i: setting(examined(i, "AnalysisInstance")["UserData"], "Fn::Base64", "#!/bin/bash\nmount /dev/sdf /mnt\n"),
     ),
+    ("a decision that the schema does not know", "schema_of_the_policy_agrees_with_its_reader", lambda i: i.schema["$defs"]["decision"]["enum"].pop()),
+    (
+        "a schema that lets a tag silence",
+        "schema_of_the_policy_agrees_with_its_reader",
+        lambda i: i.schema["$defs"]["rule"].pop("then"),
+    ),
+    (
+        "an installation that contains at once",
+        "built_in_policy_is_what_the_stack_says",
+        lambda i: setting(i.template["Parameters"]["Decision"], "Default", "contain"),
+    ),
     ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
     ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
 ]

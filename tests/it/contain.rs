@@ -10,6 +10,8 @@ fn finding(instance: &str) -> Value {
     let mut detail = event["detail"].clone();
     detail["resource"]["instanceDetails"]["instanceId"] = json!(instance);
     detail["id"] = json!(format!("finding-of-{instance}"));
+    // As GuardDuty would deliver it now.
+    detail["service"]["eventLastSeen"] = json!(stasis_model::now().to_rfc3339());
     detail
 }
 

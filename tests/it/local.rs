@@ -46,9 +46,23 @@ fn root() -> PathBuf {
     Path::new(&told("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// What the notification topic has sent so far; the queue gives each message to one reader only.
+static MESSAGES: tokio::sync::Mutex<Vec<String>> = tokio::sync::Mutex::const_new(Vec::new());
+/// The queue that is subscribed to the topic.
+const QUEUE: &str = "told";
+
 pub(crate) fn local() -> &'static Local {
     static LOCAL: OnceLock<Local> = OnceLock::new();
-    LOCAL.get_or_init(Local::start)
+    LOCAL.get_or_init(|| {
+        let local = Local::start();
+        // A runtime of its own: that of a test ends with the test.
+        let begin = |local: Local| {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            runtime.block_on(local.prepare());
+            local
+        };
+        std::thread::scope(|scope| scope.spawn(|| begin(local)).join()).expect("the local AWS is prepared")
+    })
 }
 
 impl Local {
@@ -81,6 +95,81 @@ impl Local {
             .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
         Self { variables, directory, _serve: serve }
+    }
+
+    /// What the tests need besides the stack: the policy document, and an ear at the topic.
+    async fn prepare(&self) {
+        self.put_parameter("/stasis/policy", include_str!("policy.json")).await;
+        let sqs = aws_sdk_sqs::Client::new(&self.config("SQS").await);
+        let queue = sqs.create_queue().queue_name(QUEUE).send().await.expect("a queue");
+        let attributes = sqs
+            .get_queue_attributes()
+            .queue_url(queue.queue_url().expect("its URL"))
+            .attribute_names(aws_sdk_sqs::types::QueueAttributeName::QueueArn)
+            .send()
+            .await
+            .expect("its attributes");
+        let arn = attributes.attributes().and_then(|a| a.values().next()).expect("its ARN").clone();
+        let sns = aws_sdk_sns::Client::new(&self.config("SNS").await);
+        let topic = self.variable("STASIS_NOTIFICATION_TOPIC_ARN");
+        sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(arn).send().await.expect("subscribed");
+    }
+
+    pub(crate) async fn put_parameter(&self, name: &str, value: &str) {
+        let ssm = aws_sdk_ssm::Client::new(&self.config("SSM").await);
+        let kind = aws_sdk_ssm::types::ParameterType::String;
+        ssm.put_parameter().name(name).value(value).r#type(kind).overwrite(true).send().await.expect("the parameter");
+    }
+
+    /// The messages of the notification topic so far that hold a text, oldest first.
+    pub(crate) async fn messages(&self, contains: &str) -> Vec<String> {
+        let sqs = aws_sdk_sqs::Client::new(&self.config("SQS").await);
+        let url = sqs.get_queue_url().queue_name(QUEUE).send().await.expect("the queue");
+        let url = url.queue_url().expect("its URL").to_owned();
+        let mut messages = MESSAGES.lock().await;
+        loop {
+            let got = sqs.receive_message().queue_url(&url).max_number_of_messages(10).send().await.expect("received");
+            for message in got.messages() {
+                let body: Value = serde_json::from_str(message.body().expect("a body")).expect("JSON");
+                let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+                messages.push(format!("{}\n{}", text("Subject"), text("Message")));
+                let receipt = message.receipt_handle().expect("a receipt");
+                sqs.delete_message().queue_url(&url).receipt_handle(receipt).send().await.expect("deleted");
+            }
+            if got.messages().is_empty() {
+                break;
+            }
+        }
+        messages.iter().filter(|message| message.contains(contains)).cloned().collect()
+    }
+
+    /// A function like that of a stage, with other variables in its environment.
+    pub(crate) async fn function_like(&self, stage: &str, variables: &[(&str, &str)]) -> String {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let name = format!("other-{stage}-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let lambda = aws_sdk_lambda::Client::new(&self.config("LAMBDA").await);
+        let known = lambda.get_function_configuration().function_name(format!("stasis-{stage}")).send().await;
+        let known = known.expect("the function");
+        let mut environment = known.environment().and_then(|e| e.variables()).cloned().unwrap_or_default();
+        environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let code = aws_sdk_lambda::types::FunctionCode::builder()
+            .s3_bucket("stasis-local-code")
+            .s3_key(format!("functions/{stage}.zip"))
+            .build();
+        let environment = aws_sdk_lambda::types::Environment::builder().set_variables(Some(environment)).build();
+        lambda
+            .create_function()
+            .function_name(&name)
+            .runtime(aws_sdk_lambda::types::Runtime::from("provided.al2023"))
+            .handler("bootstrap")
+            .role(known.role().expect("a role"))
+            .timeout(60)
+            .code(code)
+            .environment(environment)
+            .send()
+            .await
+            .expect("a function like it");
+        name
     }
 
     pub(crate) fn variable(&self, name: &str) -> &str {
@@ -240,10 +329,15 @@ impl Local {
 
     /// Calls one function by itself, as `cargo lambda invoke` does. An error is its name and message.
     pub(crate) async fn invoke(&self, stage: &str, input: &Value) -> Result<Value, (String, String)> {
+        self.invoke_by_name(&format!("stasis-{stage}"), input).await
+    }
+
+    /// The same, by the function's name.
+    pub(crate) async fn invoke_by_name(&self, name: &str, input: &Value) -> Result<Value, (String, String)> {
         let lambda = aws_sdk_lambda::Client::new(&self.config("LAMBDA").await);
         let answer = lambda
             .invoke()
-            .function_name(format!("stasis-{stage}"))
+            .function_name(name)
             .payload(aws_smithy_types::Blob::new(input.to_string()))
             .send()
             .await

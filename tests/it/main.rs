@@ -12,6 +12,7 @@ mod failures;
 mod local;
 mod memory;
 mod modes;
+mod policy;
 mod release;
 mod several;
 mod suspect;

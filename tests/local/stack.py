@@ -313,6 +313,9 @@ class LocalAws:
                 {"ParameterKey": "DestinationAccount", "ParameterValue": DESTINATION_ACCOUNT},
                 {"ParameterKey": "DestinationRegion", "ParameterValue": DESTINATION_REGION},
                 {"ParameterKey": "RequestSources", "ParameterValue": "example.edr"},
+                # The demo and the samples in events/ are to be contained, however old the samples have become.
+                {"ParameterKey": "Decision", "ParameterValue": "contain"},
+                {"ParameterKey": "OldestFindingHours", "ParameterValue": "87600"},
             ],
             TemplateURL=f"{self.ministack_url}/{CODE_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],

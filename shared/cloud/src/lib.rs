@@ -11,6 +11,7 @@ pub mod execution;
 pub mod notify;
 pub mod observe;
 pub mod perform;
+pub mod policy;
 mod presign;
 pub mod ticket;
 
@@ -37,6 +38,7 @@ pub struct Cloud {
     kms: aws_sdk_kms::Client,
     sfn: aws_sdk_sfn::Client,
     ssm: aws_sdk_ssm::Client,
+    ssm_at_home: aws_sdk_ssm::Client,
     s3: aws_sdk_s3::Client,
     sns: aws_sdk_sns::Client,
     sts: aws_sdk_sts::Client,
@@ -79,6 +81,7 @@ impl Cloud {
             kms: aws_sdk_kms::Client::new(&there),
             sfn: aws_sdk_sfn::Client::new(&here),
             ssm: aws_sdk_ssm::Client::new(&there),
+            ssm_at_home: aws_sdk_ssm::Client::new(&here),
             s3: aws_sdk_s3::Client::new(&here),
             sns: aws_sdk_sns::Client::new(&here),
             sts: aws_sdk_sts::Client::new(&here),

@@ -26,7 +26,7 @@ impl Cloud {
         let deduplication = format!("{{\"dedupString\":\"{case_id}\"}}");
         let data = OpsItemDataValue::builder().value(deduplication).r#type(OpsItemDataType::SearchableString).build();
         let sent = self
-            .ssm
+            .ssm_at_home
             .create_ops_item()
             .title(format!("Stasis: compromised instance {}", instance.instance_id))
             .description(format!(

@@ -9,6 +9,7 @@ mod disks;
 pub mod manifest;
 pub mod memory;
 mod network_acl;
+pub mod policy;
 pub mod prepare;
 pub mod preserve;
 pub mod protect;

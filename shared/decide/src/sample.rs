@@ -9,7 +9,7 @@ use stasis_model::baseline::{
     Volume,
 };
 use stasis_model::case::{
-    Case, Credentials, Egress, InstanceRef, MinimumSize, Mode, Policy, RemoteAddresses, TrackedConnections,
+    Case, Credentials, Decided, Egress, InstanceRef, MinimumSize, Mode, Policy, RemoteAddresses, TrackedConnections,
 };
 use stasis_model::disks::{DiskPolicy, Lock, PreserveFacts, Snapshot, VolumeFacts};
 use stasis_model::facts::{
@@ -17,6 +17,7 @@ use stasis_model::facts::{
     Rule, StoredObject, VerifyFacts, VpcFacts,
 };
 use stasis_model::memory::{Acquisition, AcquisitionStatus, Format, MemoryPolicy};
+use stasis_model::policy::Decision;
 use stasis_model::stage::{ActionRecord, Failure, Outcome};
 use stasis_model::tags;
 use stasis_model::trigger::{Request, Source};
@@ -35,8 +36,20 @@ pub(crate) fn request() -> Request {
         ticket: None,
         reason: None,
         mode: Mode::Contain,
+        approve: None,
+        last_seen: None,
         source: Source::Request,
         remote_addresses: Vec::new(),
+    }
+}
+
+pub(crate) fn decided() -> Decided {
+    Decided {
+        decision: Decision::Contain,
+        by: "the request".to_owned(),
+        policy: "the built-in policy".to_owned(),
+        approval: None,
+        notes: Vec::new(),
     }
 }
 
@@ -55,6 +68,7 @@ pub(crate) fn case() -> Case {
         opened_at: time(),
         execution: Some("execution-1".to_owned()),
         source: Source::Request,
+        decided: decided(),
         remote_addresses: Vec::new(),
         instance: InstanceRef {
             instance_id: "i-0a1b2c3d4e5f67890".parse().expect("id"),

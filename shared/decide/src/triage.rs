@@ -2,9 +2,10 @@
 
 use crate::sha256;
 use stasis_model::baseline::{Baseline, Instance};
-use stasis_model::case::{Case, InstanceRef, Mode, Policy};
+use stasis_model::case::{Case, Decided, InstanceRef, Mode, Policy};
 use stasis_model::error::InputError;
-use stasis_model::ids::{AccountId, CaseId, Region, Ticket};
+use stasis_model::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
+use stasis_model::policy::Decision;
 use stasis_model::trigger::Request;
 use stasis_model::{SCHEMA, Timestamp};
 use std::collections::BTreeMap;
@@ -69,12 +70,16 @@ pub struct Opening {
     pub case_id: CaseId,
     /// Its ticket.
     pub ticket: Ticket,
+    /// How far to go.
+    pub mode: Mode,
     /// The execution that works on it.
     pub execution: String,
     /// The instance.
     pub instance: InstanceRef,
     /// The evidence bucket.
     pub bucket: String,
+    /// What was decided.
+    pub decided: Decided,
     /// The settings.
     pub policy: Policy,
     /// The facts from before.
@@ -89,11 +94,12 @@ pub fn open(request: &Request, opening: Opening) -> Case {
         schema: SCHEMA,
         case_id: opening.case_id,
         ticket: opening.ticket,
-        mode: request.mode,
+        mode: opening.mode,
         reason: request.reason.clone(),
         opened_at: opening.now,
         execution: Some(opening.execution),
         source: request.source.clone(),
+        decided: opening.decided,
         remote_addresses: request.remote_addresses.clone(),
         instance: opening.instance,
         bucket: opening.bucket,
@@ -109,6 +115,51 @@ pub fn open(request: &Request, opening: Opening) -> Case {
 /// Never: a case id is a legal ticket.
 pub fn fallback_ticket(case_id: &CaseId) -> Result<Ticket, InputError> {
     case_id.as_str().parse()
+}
+
+/// How far a case goes; none where there is to be no case.
+pub fn mode(asked: Mode, decision: Decision) -> Option<Mode> {
+    match (asked, decision) {
+        (_, Decision::Ignore | Decision::Notify) => None,
+        (Mode::DryRun, _) => Some(Mode::DryRun),
+        (_, Decision::Preserve) => Some(Mode::Preserve),
+        (_, Decision::Ask | Decision::Contain) => Some(Mode::Contain),
+    }
+}
+
+/// What was decided, in a sentence.
+pub fn decision_in_words(decided: &Decided) -> String {
+    let mut words = format!("{}: decided by {} ({})", decided.decision, decided.by, decided.policy);
+    if let Some(terms) = decided.approval {
+        words.push_str(&format!("; an answer is waited for {} minutes, then: {}", terms.minutes, terms.on_expiry));
+    }
+    words
+}
+
+/// Why there is no case.
+pub fn no_case(decided: &Decided, instance: &InstanceId) -> String {
+    let what = if decided.decision == Decision::Notify {
+        "people are told and nothing else is done"
+    } else {
+        "nothing is done"
+    };
+    let notes: String = decided.notes.iter().map(|note| format!("; {note}")).collect();
+    format!("{what} about instance {instance}: {}{notes}", decision_in_words(decided))
+}
+
+/// What is said of a finding or request about an instance whose case is open.
+pub fn joins(case: &Case) -> String {
+    let id = &case.instance.instance_id;
+    let so_far = match (case.mode, case.decided.decision) {
+        (Mode::Preserve, _) => format!(
+            "; that case leaves {id} on the network: to contain it, release the case and start a run with {{\"instanceId\": \"{id}\"}}"
+        ),
+        (_, Decision::Ask) => {
+            "; that case asks before it contains: see whether it still waits for an answer".to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("case {} is open for {id} already; this joins it and nothing is done twice{so_far}", case.case_id)
 }
 
 /// Whether this run needs the claim: a dry run holds nothing, so it keeps nobody else from acting.

@@ -37,9 +37,10 @@ pub async fn serve<W: Work>(work: W) -> Result<(), lambda_runtime::Error> {
 /// Where the settings are incomplete, or the runtime fails.
 pub async fn serve_triage() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = start().await?;
-    let (settings, cloud) = (&settings, &cloud);
+    let topic = settings.topic()?.to_owned();
+    let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
     run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
-        Box::pin(triage::answer(cloud, settings, &event.payload)).await
+        Box::pin(triage::answer(cloud, settings, topic, &event.payload)).await
     }))
     .await
 }

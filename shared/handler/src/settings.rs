@@ -2,10 +2,12 @@
 //! function at its start, with the variable's name; there is no silent fallback.
 
 use serde::de::DeserializeOwned;
+use stasis_decide::policy;
 use stasis_model::case::Policy;
 use stasis_model::disks::{Destination, DiskPolicy, Place};
 use stasis_model::ids::Region;
 use stasis_model::memory::{Format, MemoryPolicy, WindowsTool};
+use stasis_model::policy::PolicyDocument;
 use std::str::FromStr;
 
 /// The settings of a function.
@@ -19,8 +21,12 @@ pub struct Settings {
     pub bucket: String,
     /// The sources whose events carry the manual input.
     pub request_sources: Vec<String>,
-    /// The settings that new cases are worked under.
+    /// The settings that new cases are worked under, as far as the policy document does not change them.
     pub policy: Policy,
+    /// The SSM parameter that holds the policy document; none where only the built-in one counts.
+    pub policy_parameter: Option<String>,
+    /// The built-in policy document, with what the stack says of it.
+    pub built_in: PolicyDocument,
     topic: Option<String>,
 }
 
@@ -59,6 +65,10 @@ const WINDOWS_TOOL_ARGUMENTS: &str = "STASIS_WINDOWS_TOOL_ARGUMENTS";
 const WINDOWS_TOOL_OUTPUT: &str = "STASIS_WINDOWS_TOOL_OUTPUT";
 
 const SNAPSHOT_LOCK: &str = "STASIS_SNAPSHOT_LOCK";
+const POLICY_PARAMETER: &str = "STASIS_POLICY_PARAMETER";
+const DECISION: &str = "STASIS_DECISION";
+const MINIMUM_SEVERITY: &str = "STASIS_MINIMUM_SEVERITY";
+const OLDEST_FINDING: &str = "STASIS_OLDEST_FINDING_HOURS";
 const RETENTION: &str = "STASIS_RETENTION_DAYS";
 const SNAPSHOT_KEY: &str = "STASIS_SNAPSHOT_KEY";
 const DESTINATION_ACCOUNT: &str = "STASIS_DESTINATION_ACCOUNT";
@@ -114,6 +124,8 @@ impl Settings {
                 },
                 disks: disks(&value)?,
             },
+            policy_parameter: value(POLICY_PARAMETER),
+            built_in: built_in(&value)?,
             topic: value(TOPIC),
         })
     }
@@ -131,6 +143,23 @@ impl Settings {
 fn chosen<T: DeserializeOwned + Default>(name: &'static str, word: Option<String>) -> Result<T, SettingsError> {
     let Some(word) = word else { return Ok(T::default()) };
     serde_json::from_value(word.into()).map_err(|error| SettingsError { name, problem: error.to_string() })
+}
+
+/// The built-in policy document, with the stack's decision, severity and age in it, checked like any other.
+fn built_in(value: &impl Fn(&'static str) -> Option<String>) -> Result<PolicyDocument, SettingsError> {
+    let told = |name, error: &dyn std::fmt::Display| SettingsError { name, problem: error.to_string() };
+    let mut document = policy::built_in().map_err(|error| told(DECISION, &error))?;
+    if let Some(word) = value(DECISION) {
+        document.otherwise.decision = serde_json::from_value(word.into()).map_err(|error| told(DECISION, &error))?;
+    }
+    if let Some(text) = value(MINIMUM_SEVERITY) {
+        document.minimum_severity = Some(parsed(MINIMUM_SEVERITY, &text)?);
+    }
+    if let Some(text) = value(OLDEST_FINDING) {
+        document.oldest_finding_hours = Some(parsed(OLDEST_FINDING, &text)?);
+    }
+    let text = serde_json::to_string(&document).map_err(|error| told(DECISION, &error))?;
+    PolicyDocument::read(&text).map_err(|error| told(MINIMUM_SEVERITY, &error))
 }
 
 /// How the disks are kept. A destination is whole or not there: half of one would be found out during an incident.
@@ -215,6 +244,10 @@ mod tests {
             ([good.as_slice(), &[(MEMORY_FORMAT, "raw")]].concat(), MEMORY_FORMAT),
             ([good.as_slice(), &[(SNAPSHOT_LOCK, "glue")]].concat(), SNAPSHOT_LOCK),
             ([good.as_slice(), &[(RETENTION, "0")]].concat(), RETENTION),
+            ([good.as_slice(), &[(DECISION, "maybe")]].concat(), DECISION),
+            ([good.as_slice(), &[(MINIMUM_SEVERITY, "high")]].concat(), MINIMUM_SEVERITY),
+            ([good.as_slice(), &[(MINIMUM_SEVERITY, "2")]].concat(), MINIMUM_SEVERITY),
+            ([good.as_slice(), &[(OLDEST_FINDING, "a day")]].concat(), OLDEST_FINDING),
             ([good.as_slice(), &[(DESTINATION_ACCOUNT, "1")]].concat(), DESTINATION_ACCOUNT),
             ([good.as_slice(), &[(DESTINATION_ACCOUNT, "222233334444")]].concat(), DESTINATION_REGION),
             ([good.as_slice(), &[(MEMORY_PACE, "-1")]].concat(), MEMORY_PACE),

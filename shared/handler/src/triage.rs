@@ -7,24 +7,28 @@
 use crate::HandlerError;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_first_report};
-use futures::future::{join, join_all, join3};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared, join, join_all, join3};
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
-use stasis_decide::{sha256, triage};
+use stasis_decide::policy::{self, Subject};
+use stasis_decide::{report, sha256, triage};
 use stasis_model::baseline::{Baseline, Observed};
-use stasis_model::case::{Case, Claim, InstanceRef, claim_key, prefix};
+use stasis_model::case::{Case, Claim, Decided, InstanceRef, Mode, Policy, claim_key, prefix};
 use stasis_model::error::InputError;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::ids::{CaseId, Ticket};
 use stasis_model::outcome::{RunResult, RunStatus, TriageAnswer};
+use stasis_model::policy::{Decision, PolicyDocument};
 use stasis_model::source::Level;
 use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
 use stasis_model::trigger::{Request, Source, Trigger};
 use stasis_model::{SCHEMA, Timestamp, now};
+use std::sync::Arc;
 use tracing::Instrument as _;
 
 /// The input together with the execution that it came to, as the state machine sends them.
@@ -40,9 +44,14 @@ struct Envelope<'a> {
 const BY_HAND: &str = "by-hand";
 
 /// Answers one call of triage.
-pub async fn answer(cloud: &Cloud, settings: &Settings, payload: &RawValue) -> Result<TriageAnswer, Diagnostic> {
+pub async fn answer(
+    cloud: &Cloud,
+    settings: &Settings,
+    topic: &str,
+    payload: &RawValue,
+) -> Result<TriageAnswer, Diagnostic> {
     let (execution, input) = open_envelope(payload);
-    decide(cloud, settings, &execution, input).await.map_err(Diagnostic::from)
+    decide(cloud, settings, topic, &execution, input).await.map_err(Diagnostic::from)
 }
 
 /// The execution and its input, byte for byte; a call by hand comes without envelope.
@@ -60,6 +69,7 @@ const INPUT_MOST: usize = 256 << 10;
 async fn decide(
     cloud: &Cloud,
     settings: &Settings,
+    topic: &str,
     execution: &str,
     input: &RawValue,
 ) -> Result<TriageAnswer, HandlerError> {
@@ -74,13 +84,16 @@ async fn decide(
         Trigger::Ignore(reason) => return Ok(end(RunStatus::Ignored, reason)),
         Trigger::Act { requests, skipped } => (requests, skipped),
     };
+    // Read beside the first look at the instances, and once for all of them.
+    let policy = policy_in_force(cloud.clone(), settings.clone()).boxed().shared();
+    let run = Run { settings, topic, execution, input, policy };
     if let [request] = requests.as_slice()
         && skipped.is_empty()
     {
-        return one(cloud, settings, execution, input, request).await;
+        return one(cloud, &run, request).await;
     }
     // Each for itself: what is wrong with one instance keeps no other from being contained.
-    let answers = join_all(requests.iter().map(|request| one(cloud, settings, execution, input, request))).await;
+    let answers = join_all(requests.iter().map(|request| one(cloud, &run, request))).await;
     let (mut cases, mut ended, mut failed) = (Vec::new(), Vec::new(), None);
     for (request, answer) in requests.iter().zip(answers) {
         match answer {
@@ -137,20 +150,54 @@ fn absent(request: &Request, execution: &str, error: CloudError) -> Result<Triag
     }
 }
 
+/// The policy that counts, and how it came to that.
+#[derive(Debug)]
+struct InForce {
+    document: PolicyDocument,
+    words: String,
+    failure: Option<Failure>,
+}
+
+/// What the answers of one run have in common.
+struct Run<'a> {
+    settings: &'a Settings,
+    topic: &'a str,
+    execution: &'a str,
+    input: &'a RawValue,
+    policy: Shared<BoxFuture<'static, Arc<InForce>>>,
+}
+
+/// Reads the policy. One that cannot be used keeps nothing from being decided: the built-in one counts then, and that is said.
+async fn policy_in_force(cloud: Cloud, settings: Settings) -> Arc<InForce> {
+    let built_in = |words: String, failure: Option<Failure>| {
+        Arc::new(InForce { document: settings.built_in.clone(), words, failure })
+    };
+    let Some(name) = &settings.policy_parameter else { return built_in("the built-in policy".to_owned(), None) };
+    let problem = match cloud.parameter(name).await {
+        Ok(None) => return built_in(format!("the built-in policy, for there is no parameter {name}"), None),
+        Ok(Some(parameter)) => match PolicyDocument::read(&parameter.value) {
+            Ok(document) => {
+                let words = format!("{name}, version {}", parameter.version);
+                return Arc::new(InForce { document, words, failure: None });
+            }
+            Err(error) => format!("{name}, version {}, is invalid: {error}", parameter.version),
+        },
+        Err(error) => format!("{name} could not be read: {error}"),
+    };
+    tracing::error!(%problem, "the built-in policy counts instead");
+    let failure = Failure::lasting(policy::UNUSABLE, format!("the built-in policy was used, because {problem}"));
+    built_in(format!("the built-in policy, because {problem}"), Some(failure))
+}
+
 /// One instance: its case, or why there is none.
-async fn one(
-    cloud: &Cloud,
-    settings: &Settings,
-    execution: &str,
-    input: &RawValue,
-    request: &Request,
-) -> Result<TriageAnswer, HandlerError> {
+async fn one(cloud: &Cloud, run: &Run<'_>, request: &Request) -> Result<TriageAnswer, HandlerError> {
     let started_at = now();
     let region = triage::region(request, cloud.home());
     let cloud = cloud.in_region(&region);
-    let look = match cloud.first_look(&request.instance).await {
+    let (look, in_force) = join(cloud.first_look(&request.instance), run.policy.clone()).await;
+    let look = match look {
         Ok(look) => look,
-        Err(error) if error.is_not_found() => return absent(request, execution, error),
+        Err(error) if error.is_not_found() => return absent(request, run.execution, error),
         Err(error) => return Err(error.into()),
     };
     let account = look.owner.clone();
@@ -162,10 +209,18 @@ async fn one(
         };
     }
     let instance = InstanceRef { instance_id: request.instance.clone(), account, region };
-    let proposed = triage::case_id(&instance, execution, started_at)?;
+    let mut settings = run.settings.policy.clone();
+    let subject = Subject { request, place: &instance, instance: &look.instance, now: started_at };
+    let mut decided = policy::decide(&in_force.document, &subject, &mut settings);
+    decided.policy.clone_from(&in_force.words);
+    let proposed = triage::case_id(&instance, run.execution, started_at)?;
+    let opener = Opener { cloud: &cloud, run, request, in_force: &in_force, decided, settings, started_at };
+    let Some(mode) = triage::mode(request.mode, opener.decided.decision) else {
+        return opener.no_case(&instance, look.instance.name()).await;
+    };
     let claiming = async {
-        if triage::claims(request.mode) {
-            claim(&cloud, &instance, proposed.clone(), execution, started_at).await
+        if triage::claims(mode) {
+            claim(&cloud, &instance, proposed.clone(), run.execution, started_at).await
         } else {
             Ok(proposed.clone())
         }
@@ -174,8 +229,7 @@ async fn one(
     let case_id = case_id?;
     // A claim of a moment ago is for a case that nobody has written yet.
     let is_new = case_id == proposed;
-    let opener = Opener { cloud: &cloud, settings, request, execution, input, started_at };
-    opener.open(case_id, is_new, instance, baseline).await
+    opener.open(case_id, is_new, mode, instance, baseline).await
 }
 
 fn end(status: RunStatus, reason: String) -> TriageAnswer {
@@ -224,10 +278,11 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
 /// Everything that opening a case needs.
 struct Opener<'a> {
     cloud: &'a Cloud,
-    settings: &'a Settings,
+    run: &'a Run<'a>,
     request: &'a Request,
-    execution: &'a str,
-    input: &'a RawValue,
+    in_force: &'a InForce,
+    decided: Decided,
+    settings: Policy,
     started_at: Timestamp,
 }
 
@@ -236,6 +291,7 @@ impl Opener<'_> {
         &self,
         case_id: CaseId,
         is_new: bool,
+        mode: Mode,
         instance: InstanceRef,
         baseline: Baseline,
     ) -> Result<TriageAnswer, HandlerError> {
@@ -247,15 +303,18 @@ impl Opener<'_> {
         let (baseline, finding, ticket) =
             join3(self.keep_baseline(&folder, baseline), self.keep_input(&folder), self.ticket(&case_id, &instance))
                 .await;
-        let (baseline, finding) = (baseline?, finding?);
-        let (ticket, failures) = ticket?;
+        let (baseline, (finding, _)) = (baseline?, finding?);
+        let (ticket, mut failures) = ticket?;
+        failures.extend(self.in_force.failure.clone());
         let opening = triage::Opening {
             case_id,
             ticket,
-            execution: self.execution.to_owned(),
+            mode,
+            execution: self.run.execution.to_owned(),
             instance,
             bucket: self.cloud.bucket().to_owned(),
-            policy: self.settings.policy.clone(),
+            decided: self.decided.clone(),
+            policy: self.settings.clone(),
             baseline,
             now: self.started_at,
         };
@@ -278,19 +337,34 @@ impl Opener<'_> {
         Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
     }
 
+    /// No case is opened: the finding joins the one that is open, or people are told of it, or neither.
+    async fn no_case(&self, instance: &InstanceRef, name: Option<&str>) -> Result<TriageAnswer, HandlerError> {
+        if let Some(claim) = self.cloud.fetch_json::<Claim>(&claim_key(instance)).await?
+            && let Some(case) = self.cloud.fetch_json::<Case>(&format!("{}case.json", prefix(&claim.case_id))).await?
+        {
+            return self.joined(case).await;
+        }
+        let mut reason = triage::no_case(&self.decided, &instance.instance_id);
+        if self.decided.decision == Decision::Notify {
+            let folder = format!("notified/{}/{}/{}/", instance.account, instance.region, instance.instance_id);
+            // GuardDuty sends a finding again as long as it goes on; people are told once.
+            if self.keep_input(&folder).await?.1 {
+                let notice = report::notice_of_finding(&self.request.source, instance, name, &self.decided);
+                self.cloud.publish(self.run.topic, &notice.subject, &notice.body).await?;
+            } else {
+                reason = format!("{reason}; people were told of this finding before");
+            }
+        }
+        Ok(end(RunStatus::Ignored, reason))
+    }
+
     /// The case is there already: ours from a former try, or another run's.
     async fn joined(&self, case: Case) -> Result<TriageAnswer, HandlerError> {
-        if case.execution.as_deref() == Some(self.execution) && self.execution != BY_HAND {
+        if case.execution.as_deref() == Some(self.run.execution) && self.run.execution != BY_HAND {
             return Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() });
         }
         self.keep_input(&case.prefix()).await?;
-        let mut output = RunResult::without_case(
-            RunStatus::Duplicate,
-            format!(
-                "case {} is open for {} already; this joins it and nothing is done twice",
-                case.case_id, case.instance.instance_id
-            ),
-        );
+        let mut output = RunResult::without_case(RunStatus::Duplicate, triage::joins(&case));
         output.evidence = Some(format!("s3://{}/{}", case.bucket, case.prefix()));
         output.case_id = Some(case.case_id);
         output.ticket = Some(case.ticket);
@@ -311,8 +385,9 @@ impl Opener<'_> {
     }
 
     /// Keeps what came in byte for byte. A later finding of the same id and other content is kept beside it.
-    async fn keep_input(&self, folder: &str) -> Result<Evidence, HandlerError> {
-        let body = self.input.get().as_bytes().to_vec();
+    /// Gives whether there was none of this id before, too.
+    async fn keep_input(&self, folder: &str) -> Result<(Evidence, bool), HandlerError> {
+        let body = self.run.input.get().as_bytes().to_vec();
         let hash = sha256(&body);
         let short: String = hash.chars().take(8).collect();
         let id = match &self.request.source {
@@ -321,21 +396,23 @@ impl Opener<'_> {
             Source::Request => format!("request-{short}"),
         };
         let mut key = format!("{folder}findings/{id}.json");
-        if self.cloud.create(&key, "application/json", body.clone()).await? == Created::Exists {
+        let is_first = self.cloud.create(&key, "application/json", body.clone()).await? != Created::Exists;
+        if !is_first {
             let same = self.cloud.fetch(&key).await?.is_some_and(|there| there.sha256 == hash);
             if !same {
                 key = format!("{folder}findings/{id}-{short}.json");
                 self.cloud.create(&key, "application/json", body.clone()).await?;
             }
         }
-        Ok(Evidence {
+        let evidence = Evidence {
             kind: EvidenceKind::Object,
             location: Some(format!("s3://{}/{key}", self.cloud.bucket())),
             id: key,
             description: "what started the case, as it was received".to_owned(),
             sha256: Some(hash),
             size: u64::try_from(body.len()).ok(),
-        })
+        };
+        Ok((evidence, is_first))
     }
 
     /// The ticket, and why there is none of its own, if so. No ticket is no reason to let an attacker go on.
@@ -344,7 +421,7 @@ impl Opener<'_> {
             return Ok((ticket.clone(), Vec::new()));
         }
         let fallback = triage::fallback_ticket(case_id)?;
-        if !triage::claims(self.request.mode) {
+        if self.request.mode == Mode::DryRun {
             return Ok((fallback, Vec::new()));
         }
         match self.cloud.open_ticket(case_id, instance, self.level()).await {
@@ -363,9 +440,11 @@ impl Opener<'_> {
 
     fn report(&self, case: &Case, failures: Vec<Failure>, finding: Evidence) -> StageReport {
         let mut notes = Vec::new();
-        if !failures.is_empty() {
+        if failures.iter().any(|failure| failure.code != policy::UNUSABLE) {
             notes.push(format!("no ticket could be opened; the case id {} stands in for it", case.case_id));
         }
+        notes.push(triage::decision_in_words(&case.decided));
+        notes.extend(case.decided.notes.clone());
         notes.extend(triage::node(&case.baseline.instance));
         match &case.baseline.agent {
             Observed::Known(None) => {

@@ -6,6 +6,7 @@ use crate::baseline::Baseline;
 use crate::disks::DiskPolicy;
 use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
 use crate::memory::MemoryPolicy;
+use crate::policy::{ApprovalTerms, Decision};
 use crate::stage::{Stage, StageOutcome};
 use crate::trigger::Source;
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,24 @@ pub enum Credentials {
     Revoke,
 }
 
+/// What was decided about an instance, and by what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// What follows.
+    pub decision: Decision,
+    /// The rule, exemption or request that decided, in words.
+    pub by: String,
+    /// The policy that was asked, in words: where it lies, or that it is the built-in one and why.
+    pub policy: String,
+    /// How approval is asked for, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalTerms>,
+    /// What else there is to say of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
 /// The settings that a case is worked under; fixed when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,6 +183,8 @@ pub struct Case {
     pub execution: Option<String>,
     /// What started it.
     pub source: Source,
+    /// What was decided about it.
+    pub decided: Decided,
     /// The remote addresses that the finding names as the other side of a connection. Foreign: checked before use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remote_addresses: Vec<IpAddr>,

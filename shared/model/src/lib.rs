@@ -15,6 +15,7 @@ pub mod facts;
 pub mod ids;
 pub mod memory;
 pub mod outcome;
+pub mod policy;
 pub mod source;
 pub mod stage;
 pub mod tags;

@@ -1,6 +1,7 @@
 //! What can start a run, told apart by hand: an untagged guess would answer "did not match any variant"
 //! to a person at three in the morning.
 
+use crate::Timestamp;
 use crate::case::Mode;
 use crate::error::InputError;
 use crate::ids::{AccountId, InstanceId, Region, Ticket, quoted};
@@ -30,6 +31,15 @@ pub enum Source {
     Request,
 }
 
+/// Whether somebody is asked before the instance is contained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approve {
+    /// Nobody.
+    Auto,
+    /// An approver.
+    Ask,
+}
+
 /// A request to act on an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -45,6 +55,10 @@ pub struct Request {
     pub reason: Option<String>,
     /// How far to go.
     pub mode: Mode,
+    /// Whether to ask first, where that was said.
+    pub approve: Option<Approve>,
+    /// When what the finding is about was last seen, where it says so.
+    pub last_seen: Option<Timestamp>,
     /// What started it.
     pub source: Source,
     /// The remote addresses that it names.
@@ -186,6 +200,8 @@ fn of_detection(detection: &Detection) -> Vec<Request> {
         ticket: None,
         reason: None,
         mode: Mode::Contain,
+        approve: None,
+        last_seen: detection.last_seen,
         source: Source::Finding {
             id: detection.id.clone(),
             finding_type: detection.kind.clone(),
@@ -226,17 +242,12 @@ fn from_manual(fields: &Map<String, Value>) -> Result<Trigger, InputError> {
             ));
         }
     };
-    match text("approve")? {
-        None | Some("auto") => {}
-        // Acting at once on a request to ask first would be the one wrong answer.
-        Some("ask") => {
-            return Err(InputError::invalid(
-                "approve",
-                "\"ask\" is not available in this version, and nothing was done; use mode \"dry-run\" to see the plan, then \"auto\"",
-            ));
-        }
+    let approve = match text("approve")? {
+        None => None,
+        Some("auto") => Some(Approve::Auto),
+        Some("ask") => Some(Approve::Ask),
         Some(other) => return Err(InputError::invalid("approve", format!("{} is none of auto, ask", quoted(other)))),
-    }
+    };
     let reason = text("reason")?;
     if let Some(reason) = reason
         && (reason.chars().count() > REASON_MOST || reason.chars().any(char::is_control))
@@ -250,6 +261,8 @@ fn from_manual(fields: &Map<String, Value>) -> Result<Trigger, InputError> {
         ticket: text("ticket")?.map(str::parse).transpose()?,
         reason: reason.map(str::to_owned),
         mode,
+        approve,
+        last_seen: None,
         source: Source::Request,
         remote_addresses: Vec::new(),
     };

@@ -135,7 +135,6 @@ fn what_is_not_ours_is_ignored_with_a_reason_that_names_why() {
 #[test]
 fn what_is_malformed_is_refused_and_the_key_is_named() {
     let messages = [
-        ("approve-ask.json", "approve: \"ask\" is not available"),
         ("bad-account.json", "account: \"1234\" is not an account id"),
         ("bad-region.json", "region: \"Frankfurt\" is not a region"),
         ("bad-ticket.json", "ticket: \"<b>INC</b>\" is not a ticket"),

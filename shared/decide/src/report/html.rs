@@ -2,7 +2,7 @@
 //! person is escaped by maud; the page's own policy forbids scripts and loading anything.
 
 use super::{Conclusion, Material};
-use crate::verify;
+use crate::{triage, verify};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stasis_model::Timestamp;
 use stasis_model::baseline::{Baseline, Observed};
@@ -105,6 +105,8 @@ fn what_happened(material: &Material<'_>) -> Markup {
                     }
                     Source::Request => { dt { "Started" } dd { "by hand or by another tool" } }
                 }
+                dt { "Decided" }
+                dd { (triage::decision_in_words(&case.decided)) }
                 @if let Some(reason) = &case.reason { dt { "Reason given" } dd { (reason) } }
                 dt { "Opened" } dd { (time(case.opened_at)) }
                 @if let Some(at) = material.contained_at() {

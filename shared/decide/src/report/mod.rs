@@ -5,9 +5,9 @@ mod html;
 mod notice;
 
 pub use html::html;
-pub use notice::{Notice, notice};
+pub use notice::{Notice, notice, notice_of_finding};
 
-use crate::{replicate, verify};
+use crate::{policy, replicate, verify};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
 use stasis_model::case::{Case, Mode};
@@ -115,6 +115,8 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
         return dry_run(material);
     }
     let mut problems = Vec::new();
+    let triage = stages.get(&Stage::Triage).map_or(&[][..], |outcome| outcome.failures.as_slice());
+    problems.extend(triage.iter().filter(|f| f.code == policy::UNUSABLE).map(|f| format!("triage: {}", f.message)));
     for stage in &expected_stages(case) {
         match stages.get(stage) {
             // Copies begin once the snapshots are whole.

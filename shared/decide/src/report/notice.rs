@@ -1,7 +1,10 @@
 //! The message to the people on call: short, plain, and true at the moment it is sent.
 
 use super::{Conclusion, Material};
+use crate::triage;
+use stasis_model::case::{Decided, InstanceRef};
 use stasis_model::outcome::RunStatus;
+use stasis_model::trigger::Source;
 
 /// SNS takes subjects of fewer than 100 ASCII characters without line breaks
 /// (<https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>).
@@ -32,11 +35,7 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
             None => "PARTIAL, NOT KNOWN WHETHER CUT OFF",
         },
     };
-    let subject: String = format!("Stasis {headline}: {} ({})", instance.instance_id, case.ticket)
-        .chars()
-        .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
-        .take(SUBJECT_MOST)
-        .collect();
+    let subject = subject(&format!("Stasis {headline}: {} ({})", instance.instance_id, case.ticket));
     let took = material
         .contained_at()
         .filter(|_| !material.is_release())
@@ -55,6 +54,43 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
         super::NAME,
     );
     Notice { subject, body }
+}
+
+/// What to tell of a finding that leads to no case.
+pub fn notice_of_finding(source: &Source, instance: &InstanceRef, name: Option<&str>, decided: &Decided) -> Notice {
+    let (kind, severity, title, id) = match source {
+        Source::Finding { finding_type, severity, title, id } => {
+            (finding_type.as_deref(), *severity, title.as_deref(), id.as_deref())
+        }
+        Source::Request => (None, None, None, None),
+    };
+    let id_of = &instance.instance_id;
+    let plain = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), one_line);
+    let body = format!(
+        "A finding names instance {id_of} ({}) in account {}, region {}. Nothing was done to the instance.\n\n\
+         Type: {}\nSeverity: {}\nTitle: {}\nFinding: {}\n\n{}\n\n\
+         To contain the instance, start stasis-contain with {{\"instanceId\": \"{id_of}\"}}.\n",
+        plain(name),
+        instance.account,
+        instance.region,
+        plain(kind),
+        severity.map_or_else(|| "not given".to_owned(), |severity| severity.to_string()),
+        plain(title),
+        plain(id),
+        triage::no_case(decided, id_of),
+    );
+    let kind = kind.unwrap_or("a finding");
+    Notice { subject: subject(&format!("Stasis NOTICE: {id_of} {kind}")), body }
+}
+
+/// Foreign text on one line of a message, of bounded length.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}
+
+/// A subject as SNS takes it.
+fn subject(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_MOST).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/securityhub/latest/userguide/securityhub-findings-format.html>). Of the many products that
 //! send them, GuardDuty's about EC2 instances are acted on: what others say of an instance is a setting, no intruder.
 
-use super::{Detection, Meaning, Named, is_true, items, lower_first, named, text};
+use super::{Detection, Meaning, Named, is_true, items, lower_first, named, text, time};
 use crate::error::InputError;
 use crate::ids::quoted;
 use serde_json::Value;
@@ -60,6 +60,7 @@ pub fn read(value: &Value) -> Result<Meaning, InputError> {
         kind: types.first().map(|kind| guardduty_type(kind)),
         severity: severity(finding),
         title: text(finding, "/title").map(str::to_owned),
+        last_seen: time(finding, &["/lastObservedAt", "/updatedAt"]),
         instances: found,
         remote_addresses: text(finding, "/network/destinationIpV4")
             .or_else(|| text(finding, "/network/sourceIpV4"))

@@ -3,7 +3,7 @@
 //! What a finding says of an instance is not acted on unless the finding is about the instance: others carry
 //! `instanceDetails` all the same, samples of every kind among them, and acting on those would isolate a wrong host.
 
-use super::{Detection, Meaning, Named, is_true, items, lower_first, named, text};
+use super::{Detection, Meaning, Named, is_true, items, lower_first, named, text, time};
 use crate::error::InputError;
 use crate::ids::quoted;
 use serde_json::Value;
@@ -47,6 +47,7 @@ pub fn read(value: &Value) -> Result<Meaning, InputError> {
         kind: kind.map(str::to_owned),
         severity: finding.get("severity").and_then(Value::as_f64),
         title: text(finding, "/title").map(str::to_owned),
+        last_seen: time(finding, &["/service/eventLastSeen", "/updatedAt"]),
         instances,
         remote_addresses: remote_addresses(finding),
     })))

@@ -7,6 +7,7 @@ pub mod asff;
 pub mod guardduty;
 pub mod ocsf;
 
+use crate::Timestamp;
 use crate::error::InputError;
 use crate::ids::{AccountId, InstanceId, Region};
 use serde_json::{Map, Value};
@@ -34,6 +35,8 @@ pub struct Detection {
     pub severity: Option<f64>,
     /// Its title. Foreign text.
     pub title: Option<String>,
+    /// When what it is about was last seen, where it says so.
+    pub last_seen: Option<Timestamp>,
     /// The instances that it is about; never empty.
     pub instances: Vec<Named>,
     /// The addresses at the other side of the connections that it is about.
@@ -119,6 +122,16 @@ pub(crate) fn lower_first(value: &Value) -> Value {
 /// The text at a place, where there is one that says something.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// The time at the first of these places that holds one: as RFC 3339 writes it, or in milliseconds since 1970. One that
+/// cannot be read is none, for it must not make a finding look old.
+pub(crate) fn time(value: &Value, pointers: &[&str]) -> Option<Timestamp> {
+    pointers.iter().find_map(|pointer| match value.pointer(pointer)? {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => Timestamp::from_timestamp_millis(number.as_i64()?),
+        _ => None,
+    })
 }
 
 /// The items at a place; none where it is no list.

@@ -2,7 +2,7 @@
 //! (<https://schema.ocsf.io/1.6.0/classes/detection_finding>), as 'Findings Imported V2' brings them. GuardDuty's detections
 //! about EC2 instances are acted on.
 
-use super::{Detection, Meaning, Named, is_true, items, named, text};
+use super::{Detection, Meaning, Named, is_true, items, named, text, time};
 use crate::error::InputError;
 use crate::ids::quoted;
 use serde_json::Value;
@@ -67,6 +67,7 @@ pub fn read(finding: &Value) -> Result<Meaning, InputError> {
         kind: kind.map(str::to_owned),
         severity: severity(finding),
         title: text(finding, "/finding_info/title").map(str::to_owned),
+        last_seen: time(finding, &["/finding_info/last_seen_time", "/finding_info/modified_time", "/time"]),
         instances: found,
         remote_addresses: Vec::new(),
     })))
