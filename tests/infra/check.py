@@ -43,12 +43,12 @@ except ImportError as missing:
     sys.exit(f"{missing}: install tests/infra/requirements.txt in a virtual environment first")
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ["triage", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "revoke", "verify", "report", "release"]
+STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "revoke", "verify", "report", "release"]
 # The state machines: name, resource in the template, definition.
 MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release": ("Release", "release.asl.json")}
 PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
 # The functions that send messages.
-TELL_PEOPLE = {"TriageFunction", "ReportFunction"}
+TELL_PEOPLE = {"TriageFunction", "ApprovalFunction", "ReportFunction"}
 # Kinds of volatile data in the order of RFC 3227, the clock first since everything else is read against it.
 KINDS = ["clock", "sockets", "routes", "processes", "sessions", "memory", "modules", "mounts"]
 OUR_ERRORS = {"InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "Bug"}
@@ -180,6 +180,15 @@ def check(function):
     return function
 
 
+def least_seconds(state):
+    """The time limit of a task; of one that waits for people, the least that its expression can come to."""
+    seconds = state.get("TimeoutSeconds")
+    if isinstance(seconds, str) and state["Resource"].endswith(".waitForTaskToken"):
+        least = re.match(r"\{% \$max\(\[(\d+), ", seconds)
+        return int(least.group(1)) if least else None
+    return seconds if isinstance(seconds, int) else None
+
+
 @check
 def every_state_says_what_it_is_for(infra):
     for name, state in infra.states():
@@ -200,7 +209,7 @@ def every_task_retries_and_catches(infra):
     for name, state in infra.states():
         if state["Type"] != "Task":
             continue
-        if not isinstance(state.get("TimeoutSeconds"), int):
+        if least_seconds(state) is None:
             yield f"{name} has no TimeoutSeconds"
         retried = {e for r in state.get("Retry", []) for e in r["ErrorEquals"]}
         for error in ("Throttled", "Transient", "Lambda.TooManyRequestsException", "Lambda.ServiceException"):
@@ -231,7 +240,7 @@ def a_task_outlives_its_function(infra):
             continue
         function = infra.template["Resources"].get(logical_id(target), {}).get("Properties", {})
         limit = function.get("Timeout", infra.template["Globals"]["Function"]["Timeout"])
-        if state.get("TimeoutSeconds", 0) <= limit:
+        if (least_seconds(state) or 0) <= limit:
             yield f"{name} gives up before its function does ({limit} s): the function's answer would be lost"
 
 
@@ -962,7 +971,7 @@ def lint_with_cloudformation_validate(text):
 
 def lint_with_statelint(file_name):
     machine = json.loads((ROOT / "infra" / file_name).read_text())
-    # Two things that statelint 3.1.0 does not know: Seconds may be an expression in JSONata, BackoffRate may be written 2.
+    # Three things that statelint 3.1.0 does not know: Seconds may be an expression in JSONata, BackoffRate may be written 2.
     for _, state in Infra().states():
         if state["Type"] == "Wait" and not state["Seconds"].startswith("{%"):
             yield "a Wait has neither a number nor an expression"
@@ -972,6 +981,9 @@ def lint_with_statelint(file_name):
             plain = {k: known(v) for k, v in value.items()}
             if plain.get("Type") == "Wait" and str(plain.get("Seconds")).startswith("{%"):
                 plain["Seconds"] = 1
+            # So may TimeoutSeconds.
+            if str(plain.get("TimeoutSeconds")).startswith("{%"):
+                plain["TimeoutSeconds"] = 1
             if "BackoffRate" in plain:
                 plain["BackoffRate"] = float(plain["BackoffRate"])
             return plain

@@ -47,6 +47,11 @@ DEFECTS = [
     ("a Parallel without Catch", "parallel_work_is_caught_too", lambda i: state(i, "ContainAndPreserve").pop("Catch")),
     ("a task shorter than its function", "a_task_outlives_its_function", lambda i: setting(state(i, "Verify"), "TimeoutSeconds", 70)),
     (
+        "a question that waits for less than its function takes",
+        "a_task_outlives_its_function",
+        lambda i: setting(state(i, "ApprovalAsk"), "TimeoutSeconds", "{% $max([30, $case.decided.approval.minutes]) %}"),
+    ),
+    (
         "a misspelt error name in Retry",
         "error_names_are_known",
         lambda i: setting(state(i, "Protect")["Retry"][0], "ErrorEquals", ["Throtled"]),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import sys
+import threading
 import uuid
 from typing import Any
 from xml.sax.saxutils import escape
@@ -22,6 +24,11 @@ CORRECTIONS = [
         "sts AssumeRole",
         "the access key of a session tells nobody outside MiniStack which account the role is of; here it holds the account",
         "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetAccessKeyInfo.html",
+    ),
+    (
+        "stepfunctions lambda:invoke.waitForTaskToken",
+        "an error of the function is swallowed, and TimeoutSeconds may be no expression; its time is scaled like a Wait's",
+        "https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-wait-token",
     ),
 ]
 
@@ -89,6 +96,41 @@ def apply_session_keys() -> None:
     sts._gen_session_access_key = session_access_key
 
 
+def apply_task_tokens() -> None:
+    """A function's task that waits for its token fails with the function, and waits no longer than its expression says."""
+    from ministack.services import stepfunctions
+
+    execute = stepfunctions._execute_task
+
+    def execute_task(state: dict[str, Any], raw_input: Any, execution: Any, context: Any) -> Any:
+        seconds = state.get("TimeoutSeconds")
+        if ".waitForTaskToken" in state.get("Resource", ""):
+            if isinstance(seconds, str):
+                expression = seconds.strip().removeprefix("{%").removesuffix("%}")
+                seconds = stepfunctions._evaluate_jsonata(expression, raw_input, context)
+            state = {**state, "TimeoutSeconds": seconds * stepfunctions._SFN_WAIT_SCALE}
+        return execute(state, raw_input, execution, context)
+
+    def invoke_with_callback(resource: str, data: Any, token: str, state: dict[str, Any]) -> Any:
+        function = stepfunctions._resolve_lambda_function_ref(data["FunctionName"], optimized=True)
+        answered = threading.Event()
+        tokens = stepfunctions._task_tokens
+        tokens[token] = {"event": answered, "result": None, "error": None, "heartbeat": None}
+        try:
+            stepfunctions._call_lambda(function, data["Payload"])
+            if not answered.wait(timeout=state["TimeoutSeconds"]):
+                raise stepfunctions._ExecutionError("States.Timeout", "")
+            told = tokens[token]
+        finally:
+            tokens.pop(token, None)
+        if told["error"]:
+            raise stepfunctions._ExecutionError(told["error"].get("Error", ""), told["error"].get("Cause", ""))
+        return json.loads(told["result"])
+
+    stepfunctions._execute_task = execute_task
+    stepfunctions._invoke_with_callback = invoke_with_callback
+
+
 def main() -> None:
     fd = int(sys.argv[1])
 
@@ -98,6 +140,7 @@ def main() -> None:
 
     apply_bucket_properties()
     apply_session_keys()
+    apply_task_tokens()
     config = Config()
     config.bind = [f"fd://{fd}"]
     config.keep_alive_timeout = 75

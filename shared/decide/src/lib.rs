@@ -3,6 +3,7 @@
 //! Nothing here does input or output, reads a clock or knows an AWS type, so that what Stasis would do is
 //! known without an account: almost all tests are here.
 
+pub mod approval;
 pub mod capture;
 pub mod detach;
 mod disks;

@@ -1,6 +1,7 @@
 //! The porch of every function: settings, telemetry, errors under the names that the state machine knows,
 //! and the one way in which a stage works: observe, plan, perform, report.
 
+pub mod approval;
 pub mod error;
 pub mod release;
 pub mod report;
@@ -41,6 +42,20 @@ pub async fn serve_triage() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
     run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
         Box::pin(triage::answer(cloud, settings, topic, &event.payload)).await
+    }))
+    .await
+}
+
+/// Serves the approval.
+///
+/// # Errors
+/// Where the settings are incomplete, or the runtime fails.
+pub async fn serve_approval() -> Result<(), lambda_runtime::Error> {
+    let (settings, cloud) = start().await?;
+    let topic = settings.topic()?.to_owned();
+    let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        Box::pin(approval::answer(cloud, settings, topic, event.payload)).await
     }))
     .await
 }

@@ -11,6 +11,7 @@ use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::{release, revoke};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
+use stasis_model::approval::Verdict;
 use stasis_model::case::{Case, Claim, claim_key};
 use stasis_model::error::InputError;
 use stasis_model::facts::ReleaseFacts;
@@ -125,7 +126,10 @@ async fn may_be_released(cloud: &Cloud, case: &Case, reports: &[StageReport]) ->
     if let Some(done) = releases.clone().find(|r| r.status == StageStatus::Done) {
         return refuse(format!("{id} was released already, at {}", done.finished_at.to_rfc3339()));
     }
-    if let Some(execution) = case.execution.as_deref().filter(|e| e.starts_with("arn:"))
+    // After a rejection the run itself does nothing but release.
+    let rejected = reports.iter().filter_map(|r| r.answer.as_ref()).any(|answer| answer.verdict == Verdict::Rejected);
+    if !rejected
+        && let Some(execution) = case.execution.as_deref().filter(|e| e.starts_with("arn:"))
         && cloud.is_running(execution).await?
     {
         return refuse(format!(

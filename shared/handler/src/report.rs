@@ -12,7 +12,7 @@ use stasis_cloud::casefile::Digested;
 use stasis_decide::manifest::{self, ManifestEntry};
 use stasis_decide::memory;
 use stasis_decide::report::{self, Conclusion, Material};
-use stasis_model::case::Case;
+use stasis_model::case::{Case, Mode};
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::outcome::{RunResult, RunStatus};
 use stasis_model::stage::{Failure, FileRef, Stage, StageReport, StageStatus};
@@ -43,6 +43,12 @@ async fn write(cloud: &Cloud, topic: &str, mut case: Case, last: bool) -> Result
     case.stages =
         std::mem::take(&mut case.stages).into_iter().map(|(stage, outcome)| (stage, outcome.in_words())).collect();
     let reports = stage_reports(cloud, &mut case).await?;
+    // A call by hand brings the case as it was opened.
+    if case.mode == Mode::Contain
+        && case.stages.get(&Stage::Approval).and_then(|o| o.answer.as_ref()).is_some_and(|answer| !answer.contain)
+    {
+        case.mode = Mode::Preserve;
+    }
     let material = Material { case: &case, reports: &reports, last, now: now() };
     let mut conclusion = report::conclude(&material);
     let key = format!("{}{}", case.prefix(), report::NAME);
@@ -124,6 +130,7 @@ fn own_report(
         evidence: vec![page],
         checks: Vec::new(),
         notes: Vec::new(),
+        answer: None,
     }
 }
 

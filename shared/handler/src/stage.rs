@@ -303,6 +303,7 @@ fn conclude(
         evidence,
         checks: plan.checks,
         notes,
+        answer: None,
     }
 }
 

@@ -490,6 +490,7 @@ impl Opener<'_> {
             evidence: vec![finding],
             checks: Vec::new(),
             notes,
+            answer: None,
         }
     }
 }

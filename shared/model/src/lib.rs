@@ -5,6 +5,7 @@
 //! these words. Nothing here talks to AWS, reads a clock or decides anything.
 
 pub mod action;
+pub mod approval;
 pub mod baseline;
 pub mod case;
 pub mod check;

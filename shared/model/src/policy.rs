@@ -19,8 +19,8 @@ pub const SEVERITY_LEAST: f64 = 4.0;
 const TEXT_MOST: usize = 200;
 /// How many rules, exemptions, or values of a condition there may be.
 const ITEMS_MOST: usize = 200;
-/// The longest that approval is waited for, in minutes: a day, which leaves the rest of the run its time.
-const APPROVAL_MOST: u32 = 1_440;
+/// How long approval may be waited for, in minutes: people need some, and a day leaves the rest of the run its time.
+const APPROVAL: std::ops::RangeInclusive<u32> = 5..=1_440;
 
 /// What follows from a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -412,8 +412,8 @@ impl Overrides {
 
 impl ApprovalTerms {
     fn check(&self, place: &str) -> Result<(), InputError> {
-        need((1..=APPROVAL_MOST).contains(&self.minutes), &format!("{place}.minutes"), || {
-            format!("must be 1 to {APPROVAL_MOST}")
+        need(APPROVAL.contains(&self.minutes), &format!("{place}.minutes"), || {
+            format!("must be {} to {}", APPROVAL.start(), APPROVAL.end())
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::Timestamp;
 use crate::action::Action;
+use crate::approval::Answer;
 use crate::check::Check;
 use crate::evidence::Evidence;
 use crate::ids::CaseId;
@@ -15,6 +16,8 @@ use std::fmt;
 pub enum Stage {
     /// Reads the request and opens the case.
     Triage,
+    /// Asks people first, where the policy says so.
+    Approval,
     /// Keeps the instance from being stopped or terminated.
     Protect,
     /// Takes it out of scaling group and load balancers.
@@ -43,8 +46,9 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Triage,
+        Self::Approval,
         Self::Protect,
         Self::Detach,
         Self::Prepare,
@@ -63,6 +67,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Triage => "triage",
+            Self::Approval => "approval",
             Self::Protect => "protect",
             Self::Detach => "detach",
             Self::Prepare => "prepare",
@@ -275,6 +280,9 @@ pub struct StageReport {
     pub checks: Vec<Check>,
     /// What the reader should know.
     pub notes: Vec<String>,
+    /// What people answered; approval's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
 }
 
 /// The short answer of a stage: bounded in size, because the state machine carries at most 256 KiB
@@ -310,6 +318,9 @@ pub struct StageOutcome {
     /// The checklist; verify's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checklist: Vec<Check>,
+    /// What people answered; approval's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
 }
 
 /// How many failures travel with the outcome; all of them are in the report.
@@ -366,6 +377,7 @@ impl StageReport {
                 .iter()
                 .map(|c| Check { expected: cut(&c.expected), observed: cut(&c.observed), ..c.clone() })
                 .collect(),
+            answer: self.answer.clone(),
         }
     }
 }
@@ -395,6 +407,7 @@ mod tests {
             failures: vec![Failure::lasting("Denied", message)],
             report: None,
             checklist: Vec::new(),
+            answer: None,
         };
         let told = failed(r#"{"errorType":"Denied","errorMessage":"autoscaling said no"}"#).in_words();
         assert_eq!(told.summary, "Denied: autoscaling said no");
@@ -420,6 +433,7 @@ mod tests {
             evidence: Vec::new(),
             checks: Vec::new(),
             notes: vec![long; 500],
+            answer: None,
         };
         let size = serde_json::to_vec(&report.outcome(None)).expect("JSON").len();
         assert!(size < 8_192, "{size}");

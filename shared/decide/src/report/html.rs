@@ -2,7 +2,7 @@
 //! person is escaped by maud; the page's own policy forbids scripts and loading anything.
 
 use super::{Conclusion, Material};
-use crate::{triage, verify};
+use crate::{approval, triage, verify};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stasis_model::Timestamp;
 use stasis_model::baseline::{Baseline, Observed};
@@ -107,11 +107,15 @@ fn what_happened(material: &Material<'_>) -> Markup {
                 }
                 dt { "Decided" }
                 dd { (triage::decision_in_words(&case.decided)) }
+                @if let Some(answer) = material.approval() {
+                    dt { "Approval" }
+                    dd { (approval::in_words(answer, case.decided.approval)) ", " (time(answer.at)) }
+                }
                 @if let Some(reason) = &case.reason { dt { "Reason given" } dd { (reason) } }
                 dt { "Opened" } dd { (time(case.opened_at)) }
                 @if let Some(at) = material.contained_at() {
                     dt { "Cut off from the network" }
-                    dd { (time(at)) ", " strong { (format!("{:.1} s", seconds(case.opened_at, at))) } " after the case was opened" }
+                    dd { (time(at)) ", " strong { (format!("{:.1} s", seconds(material.allowed_since().0, at))) } " after " (material.allowed_since().1) }
                 }
                 @if let Some(execution) = &case.execution { dt { "Execution" } dd.id { (execution) } }
             }

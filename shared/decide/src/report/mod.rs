@@ -5,11 +5,13 @@ mod html;
 mod notice;
 
 pub use html::html;
+pub(crate) use notice::subject;
 pub use notice::{Notice, notice, notice_of_finding};
 
-use crate::{policy, replicate, verify};
+use crate::{approval, policy, replicate, verify};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
+use stasis_model::approval::{Answer, Verdict};
 use stasis_model::case::{Case, Mode};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::evidence::Evidence;
@@ -59,6 +61,11 @@ impl Material<'_> {
         self.case.stages.contains_key(&Stage::Release)
     }
 
+    /// What people answered, where they were asked.
+    pub fn approval(&self) -> Option<&Answer> {
+        self.case.stages.get(&Stage::Approval)?.answer.as_ref()
+    }
+
     /// The newest report of a stage.
     fn latest(&self, stage: Stage) -> Option<&StageReport> {
         self.reports.iter().filter(|r| r.stage == stage).max_by_key(|r| r.attempt)
@@ -73,6 +80,15 @@ impl Material<'_> {
                 && matches!(record.outcome, Outcome::Applied | Outcome::AlreadySo)
         });
         swaps.map(|record| record.at).max().or_else(|| quarantines.map(|r| r.finished_at).min())
+    }
+
+    /// Since when containment was allowed, and what happened then.
+    pub(crate) fn allowed_since(&self) -> (Timestamp, &'static str) {
+        match self.approval() {
+            Some(answer) if answer.contain && answer.verdict == Verdict::Approved => (answer.at, "the approval"),
+            Some(answer) if answer.contain => (answer.at, "the time for an answer was over"),
+            _ => (self.case.opened_at, "the case was opened"),
+        }
     }
 
     /// Every piece of evidence, the newest word on each.
@@ -117,6 +133,12 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     let mut problems = Vec::new();
     let triage = stages.get(&Stage::Triage).map_or(&[][..], |outcome| outcome.failures.as_slice());
     problems.extend(triage.iter().filter(|f| f.code == policy::UNUSABLE).map(|f| format!("triage: {}", f.message)));
+    problems.extend(
+        stages
+            .get(&Stage::Approval)
+            .and_then(|outcome| outcome.failures.first())
+            .map(|f| format!("approval: {}", f.message)),
+    );
     for stage in &expected_stages(case) {
         match stages.get(stage) {
             // Copies begin once the snapshots are whole.
@@ -147,7 +169,11 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     }
     let cut_off = if case.mode == Mode::Preserve { Some(false) } else { verify::is_cut_off(checklist) };
     if case.mode == Mode::Preserve {
-        problems.insert(0, "mode preserve asked for no containment".to_owned());
+        let why = match material.approval() {
+            Some(answer) => approval::in_words(answer, case.decided.approval),
+            None => "mode preserve asked for no containment".to_owned(),
+        };
+        problems.insert(0, why);
     }
     let status = if problems.is_empty() { RunStatus::Contained } else { RunStatus::Partial };
     let passed = checklist.iter().filter(|c| c.passed()).count();
@@ -205,7 +231,14 @@ fn release(material: &Material<'_>) -> Conclusion {
             "{id} is as it was before, and AWS confirms all {} checks; the evidence is kept, and a new finding opens a new case",
             checks.len()
         );
-        return Conclusion { status: RunStatus::Released, reason, pending: false, cut_off };
+        return match material.approval().filter(|answer| answer.verdict == Verdict::Rejected) {
+            Some(answer) => {
+                let words = approval::in_words(answer, material.case.decided.approval);
+                let reason = format!("{words}; {reason}");
+                Conclusion { status: RunStatus::Rejected, reason, pending: false, cut_off }
+            }
+            None => Conclusion { status: RunStatus::Released, reason, pending: false, cut_off },
+        };
     }
     let more = problems.len().saturating_sub(PROBLEMS_NAMED);
     let mut named: Vec<String> = problems.into_iter().take(PROBLEMS_NAMED).collect();
@@ -273,6 +306,7 @@ pub(crate) mod tests {
             failures: Vec::new(),
             report: None,
             checklist: Vec::new(),
+            answer: None,
         }
     }
 

@@ -28,6 +28,7 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
         (RunStatus::Contained, false) => "CONTAINED",
         (RunStatus::DryRun, _) => "DRY RUN",
         (RunStatus::Released, _) => "RELEASED",
+        (RunStatus::Rejected, _) => "REJECTED, put back",
         _ if material.is_release() => "RELEASE PARTIAL",
         _ => match conclusion.cut_off {
             Some(true) => "PARTIAL, cut off",
@@ -39,7 +40,10 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
     let took = material
         .contained_at()
         .filter(|_| !material.is_release())
-        .map(|at| format!("Cut off after {:.1} s.\n", (at - case.opened_at).as_seconds_f64()))
+        .map(|at| {
+            let (since, event) = material.allowed_since();
+            format!("Cut off {:.1} s after {event}.\n", (at - since).as_seconds_f64())
+        })
         .unwrap_or_default();
     let body = format!(
         "{headline}: instance {} in account {}, region {}.\n{took}\n{}\n\nCase {}, ticket {}\nReport: s3://{}/{}{}\n",
@@ -89,7 +93,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// A subject as SNS takes it.
-fn subject(text: &str) -> String {
+pub(crate) fn subject(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SUBJECT_MOST).collect()
 }
 
