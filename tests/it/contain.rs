@@ -200,18 +200,21 @@ async fn a_second_run_is_a_duplicate_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn deliveries_at_the_same_moment_open_one_case() {
+async fn a_hundred_deliveries_at_the_same_moment_open_one_case() {
+    const DELIVERIES: usize = 100;
     let suspect = Suspect::plant(&json!({}));
-    let mut executions = Vec::new();
-    for _ in 0..5 {
-        executions.push(local().start_contain(&finding(&suspect.id)).await);
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..DELIVERIES {
+        let finding = finding(&suspect.id);
+        starts.spawn(async move { local().start_contain(&finding).await });
     }
     let mut statuses = Vec::new();
-    for execution in &executions {
-        statuses.push(local().end_of(execution).await.output()["status"].as_str().expect("a status").to_owned());
+    for execution in starts.join_all().await {
+        statuses.push(local().end_of(&execution).await.output()["status"].as_str().expect("a status").to_owned());
     }
     statuses.sort();
-    assert_eq!(statuses, ["CONTAINED", "DUPLICATE", "DUPLICATE", "DUPLICATE", "DUPLICATE"]);
+    let duplicates = std::iter::repeat_n("DUPLICATE", DELIVERIES - 1);
+    assert!(statuses.iter().map(String::as_str).eq(std::iter::once("CONTAINED").chain(duplicates)), "{statuses:?}");
     assert_eq!((suspect.cases().await.len(), suspect.snapshots().await.len()), (1, 2));
     assert_eq!(local().granted("CreateOpsItem", &suspect.id), 1, "one ticket");
 }

@@ -112,7 +112,13 @@ impl Local {
         let arn = attributes.attributes().and_then(|a| a.values().next()).expect("its ARN").clone();
         let sns = aws_sdk_sns::Client::new(&self.config("SNS").await);
         let topic = self.variable("STASIS_NOTIFICATION_TOPIC_ARN");
-        sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(arn).send().await.expect("subscribed");
+        sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(&arn).send().await.expect("subscribed");
+        // Events about cases come to the same queue.
+        let events = aws_sdk_eventbridge::Client::new(&self.config("EVENTBRIDGE").await);
+        let pattern = json!({"source": ["stasis"]}).to_string();
+        events.put_rule().name("told").event_pattern(pattern).send().await.expect("a rule");
+        let target = aws_sdk_eventbridge::types::Target::builder().id("told").arn(&arn).build().expect("a target");
+        events.put_targets().rule("told").targets(target).send().await.expect("its target");
     }
 
     pub(crate) async fn put_parameter(&self, name: &str, value: &str) {
@@ -132,7 +138,10 @@ impl Local {
             for message in got.messages() {
                 let body: Value = serde_json::from_str(message.body().expect("a body")).expect("JSON");
                 let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-                messages.push(format!("{}\n{}", text("Subject"), text("Message")));
+                messages.push(match body.get("detail") {
+                    Some(detail) => format!("event {}\n{detail}", text("detail-type")),
+                    None => format!("{}\n{}", text("Subject"), text("Message")),
+                });
                 let receipt = message.receipt_handle().expect("a receipt");
                 sqs.delete_message().queue_url(&url).receipt_handle(receipt).send().await.expect("deleted");
             }

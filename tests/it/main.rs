@@ -17,3 +17,4 @@ mod policy;
 mod release;
 mod several;
 mod suspect;
+mod ticket;

@@ -63,6 +63,7 @@ pub(crate) fn case() -> Case {
         schema: SCHEMA,
         case_id: "case-20261123T061126Z-1f2e3d4c".parse().expect("id"),
         ticket: "INC-42".parse().expect("ticket"),
+        ticket_by: None,
         mode: Mode::Contain,
         reason: None,
         opened_at: time(),

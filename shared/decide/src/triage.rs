@@ -5,7 +5,7 @@ use stasis_model::baseline::{Baseline, Instance};
 use stasis_model::case::{Case, Decided, InstanceRef, Mode, Policy};
 use stasis_model::error::InputError;
 use stasis_model::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
-use stasis_model::policy::Decision;
+use stasis_model::policy::{Decision, TicketBy};
 use stasis_model::trigger::Request;
 use stasis_model::{SCHEMA, Timestamp};
 use std::collections::BTreeMap;
@@ -70,6 +70,8 @@ pub struct Opening {
     pub case_id: CaseId,
     /// Its ticket.
     pub ticket: Ticket,
+    /// Where the ticket is kept up to date.
+    pub ticket_by: Option<TicketBy>,
     /// How far to go.
     pub mode: Mode,
     /// The execution that works on it.
@@ -94,6 +96,7 @@ pub fn open(request: &Request, opening: Opening) -> Case {
         schema: SCHEMA,
         case_id: opening.case_id,
         ticket: opening.ticket,
+        ticket_by: opening.ticket_by,
         mode: opening.mode,
         reason: request.reason.clone(),
         opened_at: opening.now,

@@ -4,11 +4,13 @@
 use crate::HandlerError;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_report};
+use crate::ticket::tell;
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 use stasis_cloud::Cloud;
 use stasis_decide::approval::{self, Heard};
+use stasis_decide::ticket::Progress;
 use stasis_model::approval::{Answer, Verdict, token_key};
 use stasis_model::case::Case;
 use stasis_model::error::InputError;
@@ -64,10 +66,15 @@ async fn ask(
     let question = approval::question(case, &approval::planned(&reports), settings.region.as_str(), started_at);
     cloud.write(&token_key(case), "text/plain; charset=utf-8", token.into_bytes()).await?;
     cloud.publish(topic, &question.subject, &question.body).await?;
+    let mut notes = vec![question.body];
+    if let Err(error) = tell(cloud, case, Progress::AwaitingApproval, "people are asked").await {
+        tracing::error!(%error, "the ticket was not told that people are asked");
+        notes.push(format!("the ticket was not told that people are asked: {error}"));
+    }
     let report = StageReport {
         status: StageStatus::Waiting,
         summary: "people were asked whether to contain the instance".to_owned(),
-        notes: vec![question.body],
+        notes,
         ..empty(case, started_at)
     };
     keep_report(cloud, report).await

@@ -8,6 +8,7 @@ pub mod report;
 pub mod settings;
 pub mod stage;
 mod telemetry;
+mod ticket;
 pub mod triage;
 
 pub use error::HandlerError;

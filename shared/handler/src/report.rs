@@ -4,6 +4,7 @@
 use crate::HandlerError;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_report, load_case};
+use crate::ticket::tell;
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
 use serde_json::Value;
@@ -57,7 +58,16 @@ async fn write(cloud: &Cloud, topic: &str, mut case: Case, last: bool) -> Result
     let sha256 = cloud.write(&key, "text/html; charset=utf-8", page).await?;
     let notice = report::notice(&material, &conclusion);
     let mut failures = Vec::new();
+    let mut unheard = None;
     if let Err(error) = cloud.publish(topic, &notice.subject, &notice.body).await {
+        unheard = Some(format!("nobody was notified: {error}"));
+        failures.push(error.failure());
+    }
+    let mut untold = None;
+    if let Some(progress) = report::progress(conclusion.status)
+        && let Err(error) = tell(cloud, &case, progress, &conclusion.reason).await
+    {
+        untold = Some(format!("the ticket {} was not told: {error}", case.ticket));
         failures.push(error.failure());
     }
     let page = Evidence {
@@ -70,9 +80,12 @@ async fn write(cloud: &Cloud, topic: &str, mut case: Case, last: bool) -> Result
     };
     let outcome = keep_report(cloud, own_report(&case, started_at, &conclusion, page, &failures)).await?;
     write_manifest(cloud, &case, last).await?;
-    if let Some(failure) = failures.first() {
-        // The report was written before this was known, so it does not say so; the answer does.
-        say(&mut conclusion, &format!("nobody was notified: {}", failure.message));
+    // The report was written before this was known, so it does not say so; the answer does.
+    if let Some(problem) = unheard {
+        say(&mut conclusion, &problem);
+    }
+    if let Some(problem) = untold {
+        conclusion.reason = format!("{}; {problem}", conclusion.reason);
     }
     let mut result = report::result(&material, &conclusion);
     for instance in &mut result.instances {

@@ -7,6 +7,7 @@
 use crate::HandlerError;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_first_report};
+use crate::ticket::tell;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join, join_all, join3};
 use lambda_runtime::Diagnostic;
@@ -16,15 +17,15 @@ use serde_json::value::RawValue;
 use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::policy::{self, Subject};
-use stasis_decide::{report, sha256, triage};
+use stasis_decide::ticket::Progress;
+use stasis_decide::{report, sha256, ticket, triage};
 use stasis_model::baseline::{Baseline, Observed};
 use stasis_model::case::{Case, Claim, Decided, InstanceRef, Mode, Policy, claim_key, prefix};
 use stasis_model::error::InputError;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::ids::{CaseId, Ticket};
 use stasis_model::outcome::{RunResult, RunStatus, TriageAnswer};
-use stasis_model::policy::{Decision, PolicyDocument};
-use stasis_model::source::Level;
+use stasis_model::policy::{Decision, PolicyDocument, TicketBy};
 use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
 use stasis_model::trigger::{Request, Source, Trigger};
 use stasis_model::{SCHEMA, Timestamp, now};
@@ -275,6 +276,9 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
         .map_err(|error| HandlerError::Bug(format!("a document cannot be written as JSON: {error}")))
 }
 
+/// A ticket, where it is kept up to date, and what kept it from being opened.
+type OpenedTicket = (Ticket, Option<TicketBy>, Vec<Failure>);
+
 /// Everything that opening a case needs.
 struct Opener<'a> {
     cloud: &'a Cloud,
@@ -304,11 +308,12 @@ impl Opener<'_> {
             join3(self.keep_baseline(&folder, baseline), self.keep_input(&folder), self.ticket(&case_id, &instance))
                 .await;
         let (baseline, (finding, _)) = (baseline?, finding?);
-        let (ticket, mut failures) = ticket?;
+        let (ticket, ticket_by, mut failures) = ticket?;
         failures.extend(self.in_force.failure.clone());
         let opening = triage::Opening {
             case_id,
             ticket,
+            ticket_by,
             mode,
             execution: self.run.execution.to_owned(),
             instance,
@@ -334,6 +339,13 @@ impl Opener<'_> {
             return self.joined(there).await;
         }
         case.stages.insert(Stage::Triage, outcome?);
+        // An OpsItem knows of its opening.
+        if let Some(TicketBy::Event { .. }) = &case.ticket_by
+            && let Err(error) =
+                tell(self.cloud, &case, Progress::Opened, &triage::decision_in_words(&case.decided)).await
+        {
+            tracing::error!(%error, "the ticket was not told that the case is open");
+        }
         Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
     }
 
@@ -415,26 +427,26 @@ impl Opener<'_> {
         Ok((evidence, is_first))
     }
 
-    /// The ticket, and why there is none of its own, if so. No ticket is no reason to let an attacker go on.
-    async fn ticket(&self, case_id: &CaseId, instance: &InstanceRef) -> Result<(Ticket, Vec<Failure>), HandlerError> {
+    /// The ticket, where it is kept up to date, and why there is none of its own, if so. No ticket is no reason to let an
+    /// attacker go on.
+    async fn ticket(&self, case_id: &CaseId, instance: &InstanceRef) -> Result<OpenedTicket, HandlerError> {
+        let by = self.in_force.document.ticket.clone().unwrap_or(TicketBy::OpsItem {});
+        let is_heard = matches!(by, TicketBy::Event { .. });
         if let Some(ticket) = &self.request.ticket {
-            return Ok((ticket.clone(), Vec::new()));
+            return Ok((ticket.clone(), is_heard.then_some(by), Vec::new()));
         }
         let fallback = triage::fallback_ticket(case_id)?;
         if self.request.mode == Mode::DryRun {
-            return Ok((fallback, Vec::new()));
+            return Ok((fallback, None, Vec::new()));
         }
-        match self.cloud.open_ticket(case_id, instance, self.level()).await {
-            Ok(ticket) => Ok((ticket, Vec::new())),
-            Err(error) => Ok((fallback, vec![error.failure()])),
+        if is_heard {
+            return Ok((fallback, Some(by), Vec::new()));
         }
-    }
-
-    /// How bad it is; a request is somebody's who knows.
-    fn level(&self) -> Level {
-        match &self.request.source {
-            Source::Finding { severity: Some(severity), .. } => Level::of(*severity),
-            Source::Finding { severity: None, .. } | Source::Request => Level::Critical,
+        let source = &self.request.source;
+        let data = ticket::data_at_opening(case_id, instance, source, self.cloud.bucket());
+        match self.cloud.open_ops_item(case_id, instance, ticket::level(source), data).await {
+            Ok(ticket) => Ok((ticket, Some(by), Vec::new())),
+            Err(error) => Ok((fallback, None, vec![error.failure()])),
         }
     }
 

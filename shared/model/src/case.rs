@@ -6,7 +6,7 @@ use crate::baseline::Baseline;
 use crate::disks::DiskPolicy;
 use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
 use crate::memory::MemoryPolicy;
-use crate::policy::{ApprovalTerms, Decision};
+use crate::policy::{ApprovalTerms, Decision, TicketBy};
 use crate::stage::{Stage, StageOutcome};
 use crate::trigger::Source;
 use serde::{Deserialize, Serialize};
@@ -171,6 +171,9 @@ pub struct Case {
     pub case_id: CaseId,
     /// The ticket it is worked on under.
     pub ticket: Ticket,
+    /// Where that ticket is told how far the case has come; none where it was given and nobody listens, or could not be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket_by: Option<TicketBy>,
     /// How far Stasis may go.
     pub mode: Mode,
     /// Why, in the words of whoever started it by hand.

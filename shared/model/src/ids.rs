@@ -101,6 +101,21 @@ identifier!(
     },
     "a region such as eu-central-1"
 );
+
+impl Region {
+    /// The partition that the region is in, as ARNs name it
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>).
+    pub fn partition(&self) -> &'static str {
+        match self.0.split_once('-') {
+            Some(("cn", _)) => "aws-cn",
+            Some(("us", rest)) if rest.starts_with("gov-") => "aws-us-gov",
+            Some(("us", rest)) if rest.starts_with("isob-") => "aws-iso-b",
+            Some(("us", rest)) if rest.starts_with("iso-") => "aws-iso",
+            _ => "aws",
+        }
+    }
+}
+
 identifier!(
     /// A network interface.
     InterfaceId, "networkInterfaceId", |text| aws_id(text, "eni-"), "a network interface id"
@@ -178,6 +193,11 @@ mod tests {
         for good in ["us-east-1", "ap-northeast-3", "cn-north-1", "us-gov-west-1", "us-iso-east-1"] {
             assert!(good.parse::<Region>().is_ok(), "{good}");
         }
+        let partition = |text: &str| text.parse::<Region>().expect("a region").partition();
+        assert_eq!(
+            ["us-east-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1"].map(partition),
+            ["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b"]
+        );
         for bad in ["", "us", "us-east", "us-east-1a", "US-EAST-1", "us--1", "us-east-1/..", "a-b-c-d-1"] {
             assert!(bad.parse::<Region>().is_err(), "{bad:?}");
         }

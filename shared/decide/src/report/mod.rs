@@ -8,6 +8,7 @@ pub use html::html;
 pub(crate) use notice::subject;
 pub use notice::{Notice, notice, notice_of_finding};
 
+use crate::ticket::Progress;
 use crate::{approval, policy, replicate, verify};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
@@ -204,6 +205,17 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
         format!("{network}: {}", named.join("; "))
     };
     Conclusion { status, reason, pending, cut_off }
+}
+
+/// What the ticket is told of a run that ended like this; nothing of one that held no instance.
+pub fn progress(status: RunStatus) -> Option<Progress> {
+    match status {
+        RunStatus::Contained => Some(Progress::Contained),
+        RunStatus::Partial => Some(Progress::Partial),
+        RunStatus::Rejected => Some(Progress::Rejected),
+        RunStatus::Released => Some(Progress::Released),
+        RunStatus::DryRun | RunStatus::Ignored | RunStatus::Duplicate => None,
+    }
 }
 
 /// What a release came to: RELEASED only when nothing is left to put back and AWS confirms it.
