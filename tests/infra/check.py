@@ -49,6 +49,14 @@ MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release":
 PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
 # The functions that send messages.
 TELL_PEOPLE = {"TriageFunction", "ApprovalFunction", "ReportFunction"}
+# What a stage's role may do at home alone; the rest is done beside the instance, wherever that is.
+AT_HOME = {
+    "ActInOtherAccounts", "CloseClaim", "CopiesElsewhere", "EncryptCaseFile", "EncryptNotification", "FindUploads", "IsItStillWorkedOn",
+    "ListCaseFile", "ListVersions", "Notify", "OpenTicket", "ReadBucketSettings", "ReadCaseFile", "ReadPolicy", "ReadUploads",
+    "ReadVersions", "SignAddresses", "TellTicketBus", "Trace", "UpdateTicket", "WriteOwnLog", "WriteOwnRecords",
+}  # fmt: skip
+# The stages that never touch the instance's side.
+HOMELY = {"approval", "report"}
 # Kinds of volatile data in the order of RFC 3227, the clock first since everything else is read against it.
 KINDS = ["clock", "sockets", "routes", "processes", "sessions", "memory", "modules", "mounts"]
 OUR_ERRORS = {"InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "Bug"}
@@ -918,6 +926,32 @@ def built_in_policy_is_what_the_stack_says(infra):
 
 
 @check
+def spokes_may_what_their_stages_may_and_no_more(infra):
+    made = {n: r for n, r in infra.member["Resources"].items() if n.startswith("Spoke")}
+    for name in sorted(set(made) | set(spokes(infra))):
+        if made.get(name) != spokes(infra).get(name):
+            yield f"{name} of member.yaml is not what template.yaml makes it: run check.py --write-member"
+    known = set(infra.member["Parameters"]) | set(infra.member["Conditions"])
+    for name, role in made.items():
+        text = json.dumps(role)
+        for used in re.findall(r'"Ref": "(\w+)"', text) + re.findall(r"\$\{(\w+)\}", text) + re.findall(r'"Fn::If": \["(\w+)"', text):
+            if used not in known:
+                yield f"{name} names {used}, which member.yaml does not have"
+        for statement in role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]:
+            for action in listed(statement["Action"]):
+                if action.split(":")[0] in ("s3", "sns", "states", "lambda", "sts", "logs", "events"):
+                    yield f"{name} may {action}, which is no work beside the instance"
+    for stage in STAGES:
+        goes = any("stasis-spoke-" in json.dumps(s["Resource"]) for s in infra.statements(stage) if s["Action"] == "sts:AssumeRole")
+        if goes != (stage not in HOMELY):
+            yield f"{stage} {'may' if goes else 'may not'} act in other accounts"
+        if goes and f"stasis-spoke-{stage}-*" not in json.dumps(infra.statements(stage)):
+            yield f"{stage} may act as another stage"
+        if infra.template["Resources"][f"{stage.capitalize()}Role"]["Properties"].get("Path") != "/stasis/":
+            yield f"the role of {stage} has another path than the one that other accounts trust"
+
+
+@check
 def contract_holds(infra):
     if set(infra.template["Outputs"]) != {"ContainStateMachineArn", "ReleaseStateMachineArn", "EvidenceBucket", "NotificationTopicArn"}:
         yield f"the outputs are {sorted(infra.template['Outputs'])}"
@@ -963,9 +997,13 @@ def lint_with_cfn_lint(text):
         yield f"{match.rule.id} line {match.linenumber}: {match.message}"
 
 
+# It takes `DestinationAccount` to be set wherever a resource has the condition StasisIsElsewhere, which says nothing of it.
+UNTRUE = "W1028"
+
+
 def lint_with_cloudformation_validate(text):
     for found in CompositeEngine().validate_template(TemplateContent(text)).diagnostics:
-        if found.severity.name != "INFO":
+        if found.severity.name != "INFO" and not (found.rule_id == UNTRUE and "'StasisIsElsewhere'" in found.message):
             yield f"{found.rule_id}: {found.message}"
 
 
@@ -1017,6 +1055,41 @@ def user_data():
     return f"#!/bin/bash\ncat >{file} <<'MOUNT_EVIDENCE'\n{source}MOUNT_EVIDENCE\nchmod 755 {file}\n"
 
 
+def spokes(infra):
+    """The roles of the stages in another account: by whom they may be assumed, and what the stage may do at home."""
+    roles = {}
+    for stage in STAGES:
+        if stage in HOMELY:
+            continue
+        name = stage.capitalize()
+        statements = json.dumps([s for s in infra.statements(stage) if s["Sid"] not in AT_HOME])
+        # The bucket stays at home, and is named here because Run Command is told to write to it.
+        bucket = json.dumps({"Fn::Sub": "arn:${AWS::Partition}:s3:::${EvidenceBucket}"})
+        statements = json.loads(statements.replace('{"Fn::GetAtt": ["EvidenceBucket", "Arn"]}', bucket).replace('{"Fn::GetAtt": "EvidenceBucket.Arn"}', bucket))
+        trusted = {
+            "Effect": "Allow",
+            "Principal": {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${HubAccount}:root"}},
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "ArnLike": {"aws:PrincipalArn": {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{HubAccount}}:role/stasis/*-{name}Role-*"}},
+                "StringEquals": {"sts:ExternalId": {"Fn::Sub": "stasis-${HubAccount}"}},
+                "StringLike": {"sts:RoleSessionName": "case-*"},
+            },
+        }
+        roles[f"Spoke{name}Role"] = {
+            "Type": "AWS::IAM::Role",
+            "Condition": "StasisIsElsewhere",
+            "Properties": {
+                "RoleName": {"Fn::Sub": f"stasis-spoke-{stage}-${{AWS::Region}}"},
+                "Description": f"What the stage {stage} of Stasis, in another account, may do here.",
+                "MaxSessionDuration": 3600,
+                "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trusted]},
+                "Policies": [{"PolicyName": stage, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}],
+            },
+        }
+    return roles
+
+
 def write_member():
     """Puts the scripts into their document, and the documents into member.yaml; the rest of both stays as it is. Likewise the
     script that mounts evidence into examine.yaml."""
@@ -1045,6 +1118,14 @@ def write_member():
         end = re.search(r"^(?! {8})", rest, re.M).start()
         file.write_text(f"{before}\n  {resource}{head}      Content:\n{content}{rest[end:]}")
         print(f"infra/member.yaml now holds infra/ssm/{name}.json")
+
+    text = file.read_text()
+    before, rest = text.split("  # Spokes: from here\n", 1)
+    after = rest.split("  # Spokes: to here\n", 1)[1]
+    roles = json.loads(json.dumps(spokes(Infra())))
+    content = textwrap.indent(yaml.dump(roles, Dumper=Indented, sort_keys=False, width=10**9), "  ")
+    file.write_text(f"{before}  # Spokes: from here\n{content}  # Spokes: to here\n{after}")
+    print("infra/member.yaml now holds the roles of the stages")
 
     file = ROOT / "infra/examine.yaml"
     head, rest = file.read_text().split("        Fn::Base64: |\n", 1)

@@ -479,6 +479,24 @@ DEFECTS = [
         "built_in_policy_is_what_the_stack_says",
         lambda i: setting(i.template["Parameters"]["Decision"], "Default", "contain"),
     ),
+    (
+        "a spoke that may more than its stage",
+        "spokes_may_what_their_stages_may_and_no_more",
+        lambda i: i.member["Resources"]["SpokeDetachRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"].append(
+            {"Sid": "More", "Effect": "Allow", "Action": "ec2:TerminateInstances", "Resource": "*"}
+        ),
+    ),
+    (
+        "a spoke without an external id",
+        "spokes_may_what_their_stages_may_and_no_more",
+        lambda i: i.member["Resources"]["SpokeVerifyRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Condition"].pop("StringEquals"),
+    ),
+    (
+        "a stage that may act as another",
+        "spokes_may_what_their_stages_may_and_no_more",
+        lambda i: setting(statement(i, "capture", "ActInOtherAccounts"), "Resource", "arn:aws:iam::*:role/stasis-spoke-*"),
+    ),
+    ("a role without its path", "spokes_may_what_their_stages_may_and_no_more", lambda i: resource(i, "RevokeRole").pop("Path")),
     ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
     ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
 ]

@@ -191,12 +191,17 @@ impl Local {
 
     /// The SDK's settings for a service, at the endpoint that the local AWS has for it.
     pub(crate) async fn config(&self, service: &str) -> aws_config::SdkConfig {
+        self.config_of(service, self.variable("AWS_ACCESS_KEY_ID")).await
+    }
+
+    /// The same in another account, which the local AWS knows by the access key.
+    pub(crate) async fn config_of(&self, service: &str, account: &str) -> aws_config::SdkConfig {
         let own = format!("AWS_ENDPOINT_URL_{service}");
         let endpoint = self.variables.get(&own).map_or_else(|| self.variable("AWS_ENDPOINT_URL"), String::as_str);
         aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
             .region(aws_config::Region::new(self.variable("AWS_REGION").to_owned()))
             .credentials_provider(aws_sdk_ec2::config::Credentials::new(
-                self.variable("AWS_ACCESS_KEY_ID"),
+                account,
                 self.variable("AWS_SECRET_ACCESS_KEY"),
                 None,
                 None,

@@ -86,9 +86,91 @@ async fn an_instance_of_an_account_where_nobody_looks_is_never_called_gone() {
     finding["service"]["detection"]["sequence"]["resources"][0]["accountId"] = json!("999999999999");
     match local().contain(&finding).await {
         crate::local::Ended::Failed { error, cause } => {
-            assert_eq!(error, "NotFound");
-            assert!(cause.contains("account 999999999999") && cause.contains("nothing was done"), "{cause}");
+            assert_eq!(error, "Denied");
+            for part in [
+                "role/stasis-spoke-triage-eu-central-1",
+                "nothing was done in account 999999999999",
+                "HubAccount=111122223333",
+            ] {
+                assert!(cause.contains(part), "{part}: {cause}");
+            }
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// The account of which Stasis has roles, beside its own.
+const MEMBER: &str = "333344445555";
+
+fn planted_in(account: &str) -> Suspect {
+    Suspect::plant(&json!({"account": account, "data_volumes": 0, "own_profile": true}))
+}
+
+#[tokio::test]
+async fn an_attack_sequence_over_two_accounts_is_contained_in_both() {
+    let (home, member, gone) = (planted_in(ACCOUNT), planted_in(MEMBER), planted_in(MEMBER));
+    let groups = (home.groups().await, member.groups().await);
+    let ec2 = aws_sdk_ec2::Client::new(&local().config_of("EC2", MEMBER).await);
+    #[expect(clippy::disallowed_methods, reason = "somebody else's doing")]
+    let terminated = ec2.terminate_instances().instance_ids(&gone.id).send().await;
+    terminated.expect("terminated");
+    let mut detail = sequence(&[&home.id, &member.id, &gone.id]);
+    for (at, account) in [(1, MEMBER), (2, MEMBER)] {
+        let resource = &mut detail["service"]["detection"]["sequence"]["resources"][at];
+        let id = resource["uid"].as_str().expect("an ARN").replace(ACCOUNT, account);
+        resource["uid"] = json!(id);
+        resource["accountId"] = json!(account);
+    }
+    let output = local().send_event("stasis.drill", "GuardDuty Finding", &detail, &gone.id).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    for suspect in [&home, &member] {
+        assert!(suspect.is_quarantined().await, "{:?}", suspect.groups().await);
+        assert_eq!(suspect.protection().await, (true, true, "stop".to_owned()));
+        assert_eq!((suspect.scaling_group().await, suspect.serving_targets().await), (None, 0));
+        assert_eq!(suspect.snapshots().await.len(), 1);
+    }
+    assert!(output["reason"].as_str().is_some_and(|r| r.contains(&format!("instance {} is terminated", gone.id))));
+    // The case of the other account: its evidence at home, its copies where copies go, each call under its own name.
+    let claim = local().keys(&format!("open/{MEMBER}/eu-central-1/{}", member.id)).await;
+    let case = local().json(&claim[0]).await["caseId"].as_str().expect("a case").to_owned();
+    let keys = local().keys(&format!("cases/{case}/")).await;
+    assert!(keys.iter().any(|key| key.contains("/memory/image")), "{keys:?}");
+    let there = aws_sdk_ec2::Client::new(
+        &local()
+            .config_of("EC2", "222233334444")
+            .await
+            .to_builder()
+            .region(aws_config::Region::new("eu-west-1"))
+            .build(),
+    );
+    let tagged = aws_sdk_ec2::types::Filter::builder().name("tag:stasis:case").values(&case).build();
+    let copies = there.describe_snapshots().owner_ids("self").filters(tagged).send().await.expect("copies");
+    assert_eq!(copies.snapshots().len(), 1);
+    // And the way back.
+    let released = local().release(&json!({"caseId": case, "reason": "a test"})).await.output();
+    assert_eq!(released["status"], "RELEASED", "{released:#}");
+    assert_eq!(member.groups().await, groups.1);
+    assert!(home.is_quarantined().await && home.groups().await != groups.0);
+}
+
+#[tokio::test]
+async fn by_hand_an_account_is_named_and_its_role_may_be_revoked() {
+    let suspect = planted_in(MEMBER);
+    // Without the account it is looked for at home.
+    match local().contain(&json!({"instanceId": suspect.id})).await {
+        crate::local::Ended::Failed { error, cause } => assert!(error == "NotFound", "{cause}"),
+        other => panic!("{other:?}"),
+    }
+    let input = json!({"instanceId": suspect.id, "account": MEMBER, "ticket": "INC-9"});
+    let triaged = local().invoke("triage", &input).await.expect("triage");
+    let mut case = triaged["cases"][0].clone();
+    case["policy"]["credentials"] = json!("revoke");
+    for stage in ["protect", "detach", "prepare", "quarantine", "revoke"] {
+        let answer = local().invoke(stage, &case).await.expect(stage);
+        assert_eq!(answer["status"], "DONE", "{answer:#}");
+    }
+    let described = local().describe(&suspect.planted);
+    let profile = &described["profiles"]["IamInstanceProfileAssociations"][0]["IamInstanceProfile"]["Arn"];
+    assert_eq!(*profile, json!(format!("arn:aws:iam::{MEMBER}:instance-profile/stasis-quarantine")));
+    assert_eq!(described["role policies"]["PolicyNames"].as_array().map(Vec::len), Some(1), "{described:#}");
 }

@@ -19,6 +19,15 @@ impl Suspect {
         Self { id: planted["instanceId"].as_str().expect("an instance").to_owned(), planted }
     }
 
+    /// The SDK's settings for a service in the instance's account.
+    async fn config(&self, service: &str) -> aws_config::SdkConfig {
+        local().config_of(service, self.text("account")).await
+    }
+
+    async fn ec2(&self) -> aws_sdk_ec2::Client {
+        aws_sdk_ec2::Client::new(&self.config("EC2").await)
+    }
+
     pub(crate) fn text(&self, key: &str) -> &str {
         self.planted[key].as_str().unwrap_or_else(|| panic!("{key}: {}", self.planted))
     }
@@ -34,7 +43,7 @@ impl Suspect {
 
     /// Termination protection, stop protection, shutdown behaviour.
     pub(crate) async fn protection(&self) -> (bool, bool, String) {
-        let ec2 = local().ec2().await;
+        let ec2 = self.ec2().await;
         let attribute = async |name: InstanceAttributeName| {
             ec2.describe_instance_attribute().instance_id(&self.id).attribute(name).send().await.expect("the attribute")
         };
@@ -49,8 +58,7 @@ impl Suspect {
     }
 
     async fn described(&self) -> aws_sdk_ec2::types::Instance {
-        let answer =
-            local().ec2().await.describe_instances().instance_ids(&self.id).send().await.expect("the instance");
+        let answer = self.ec2().await.describe_instances().instance_ids(&self.id).send().await.expect("the instance");
         answer.reservations()[0].instances()[0].clone()
     }
 
@@ -65,7 +73,7 @@ impl Suspect {
 
     pub(crate) async fn tags_of(&self, resource: &str) -> BTreeMap<String, String> {
         let filter = Filter::builder().name("resource-id").values(resource).build();
-        let answer = local().ec2().await.describe_tags().filters(filter).send().await.expect("tags");
+        let answer = self.ec2().await.describe_tags().filters(filter).send().await.expect("tags");
         answer
             .tags()
             .iter()
@@ -76,8 +84,7 @@ impl Suspect {
     /// The groups of each interface.
     pub(crate) async fn groups(&self) -> BTreeMap<String, Vec<String>> {
         let filter = Filter::builder().name("attachment.instance-id").values(&self.id).build();
-        let answer =
-            local().ec2().await.describe_network_interfaces().filters(filter).send().await.expect("interfaces");
+        let answer = self.ec2().await.describe_network_interfaces().filters(filter).send().await.expect("interfaces");
         answer
             .network_interfaces()
             .iter()
@@ -100,7 +107,7 @@ impl Suspect {
 
     /// The group of Stasis in a VPC, by its name.
     pub(crate) async fn group_of(&self, vpc: &str, role: &str) -> Option<String> {
-        let answer = local()
+        let answer = self
             .ec2()
             .await
             .describe_security_groups()
@@ -121,20 +128,20 @@ impl Suspect {
 
     pub(crate) async fn rules(&self, group: &str) -> Vec<SecurityGroupRule> {
         let filter = Filter::builder().name("group-id").values(group).build();
-        let answer = local().ec2().await.describe_security_group_rules().filters(filter).send().await.expect("rules");
+        let answer = self.ec2().await.describe_security_group_rules().filters(filter).send().await.expect("rules");
         answer.security_group_rules().to_vec()
     }
 
     /// Name of the scaling group that the instance is in.
     pub(crate) async fn scaling_group(&self) -> Option<String> {
-        let client = aws_sdk_autoscaling::Client::new(&local().config("AUTO_SCALING").await);
+        let client = aws_sdk_autoscaling::Client::new(&self.config("AUTO_SCALING").await);
         let answer = client.describe_auto_scaling_instances().instance_ids(&self.id).send().await.expect("memberships");
         answer.auto_scaling_instances().first().and_then(|i| i.auto_scaling_group_name().map(str::to_owned))
     }
 
     /// Minimum, desired and present size of the scaling group that it was planted in.
     pub(crate) async fn scaling_sizes(&self) -> (i32, i32, usize) {
-        let client = aws_sdk_autoscaling::Client::new(&local().config("AUTO_SCALING").await);
+        let client = aws_sdk_autoscaling::Client::new(&self.config("AUTO_SCALING").await);
         let name = self.text("autoScalingGroup");
         let answer =
             client.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await.expect("the group");
@@ -144,7 +151,7 @@ impl Suspect {
 
     /// Registrations in its target groups, by id or address, that still take traffic.
     pub(crate) async fn serving_targets(&self) -> usize {
-        let client = aws_sdk_elasticloadbalancingv2::Client::new(&local().config("ELASTIC_LOAD_BALANCING_V2").await);
+        let client = aws_sdk_elasticloadbalancingv2::Client::new(&self.config("ELASTIC_LOAD_BALANCING_V2").await);
         let mine = [self.id.as_str(), self.text("privateIpAddress")];
         let mut serving = 0;
         for group in self.planted["targetGroups"].as_array().expect("target groups") {
@@ -162,7 +169,7 @@ impl Suspect {
 
     /// Classic load balancers that it is behind.
     pub(crate) async fn classic_load_balancers(&self) -> usize {
-        let client = aws_sdk_elasticloadbalancing::Client::new(&local().config("ELASTIC_LOAD_BALANCING").await);
+        let client = aws_sdk_elasticloadbalancing::Client::new(&self.config("ELASTIC_LOAD_BALANCING").await);
         let answer = client.describe_load_balancers().send().await.expect("load balancers");
         let holds = |lb: &&aws_sdk_elasticloadbalancing::types::LoadBalancerDescription| {
             lb.instances().iter().any(|i| i.instance_id() == Some(self.id.as_str()))
@@ -176,7 +183,7 @@ impl Suspect {
             self.planted["volumeIds"].as_array().expect("volumes").iter().filter_map(|v| v.as_str().map(str::to_owned));
         let filter = Filter::builder().name("volume-id").set_values(Some(volumes.collect())).build();
         let answer =
-            local().ec2().await.describe_snapshots().owner_ids("self").filters(filter).send().await.expect("snapshots");
+            self.ec2().await.describe_snapshots().owner_ids("self").filters(filter).send().await.expect("snapshots");
         answer.snapshots().to_vec()
     }
 
@@ -196,7 +203,7 @@ impl Suspect {
     /// Another instance beside it, in the same subnet.
     pub(crate) async fn neighbour(&self) -> String {
         let instance = self.described().await;
-        let call = local().ec2().await.run_instances().image_id(instance.image_id().expect("an image"));
+        let call = self.ec2().await.run_instances().image_id(instance.image_id().expect("an image"));
         let call = call.subnet_id(instance.subnet_id().expect("a subnet")).min_count(1).max_count(1);
         let answer = call.security_group_ids(self.text("productionGroupId")).send().await.expect("started");
         answer.instances()[0].instance_id().expect("an id").to_owned()

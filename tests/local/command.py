@@ -209,7 +209,9 @@ def plant(arguments: argparse.Namespace) -> int:
         "endpoints": not arguments.no_endpoints,
         **json.loads(arguments.options),
     }
-    planted = do_plant(aws.client, aws.region, **options)
+    account = options.pop("account", aws.account)
+    planted = do_plant(lambda service: aws.client(service, account=account), aws.region, **options)
+    planted["account"] = account
     print(json.dumps(planted, indent=2))
     return 0
 
@@ -218,7 +220,8 @@ def describe(arguments: argparse.Namespace) -> int:
     from .describe import describe as do_describe
 
     aws = attached(arguments.dir.resolve(), read_environment(arguments.dir.resolve()))
-    print(json.dumps(do_describe(aws.client, json.loads(arguments.planted)), indent=1, default=str))
+    planted = json.loads(arguments.planted)
+    print(json.dumps(do_describe(lambda service: aws.client(service, account=planted.get("account")), planted), indent=1, default=str))
     return 0
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import re
 import sys
 import threading
+import urllib.parse
 import uuid
 from typing import Any
 from xml.sax.saxutils import escape
@@ -24,6 +26,12 @@ CORRECTIONS = [
         "sts AssumeRole",
         "the access key of a session tells nobody outside MiniStack which account the role is of; here it holds the account",
         "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetAccessKeyInfo.html",
+    ),
+    (
+        "sts AssumeRole",
+        "any role of any account is given to anybody; here a role stasis-spoke-… is given in the accounts that have one, for "
+        "its external id and for a session that is named after a case",
+        "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html",
     ),
     (
         "stepfunctions lambda:invoke.waitForTaskToken",
@@ -96,6 +104,25 @@ def apply_session_keys() -> None:
     sts._gen_session_access_key = session_access_key
 
 
+def apply_spokes(home: str, members: list[str]) -> None:
+    """The trust policies of infra/member.yaml, as far as a request shows what they ask for."""
+    from ministack.services import sts
+
+    handle = sts.handle_request
+
+    async def handle_request(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        fields = {key: values[0] for key, values in urllib.parse.parse_qs((body or b"").decode("utf-8", "replace")).items()}
+        role = re.fullmatch(r"arn:aws:iam::(\d{12}):role/stasis-spoke-[a-z]+-[a-z0-9-]+", fields.get("RoleArn", ""))
+        if fields.get("Action") == "AssumeRole" and role:
+            is_case = fields.get("RoleSessionName", "").startswith("case-")
+            if role[1] not in members or fields.get("ExternalId") != f"stasis-{home}" or not is_case:
+                words = f"not authorized to perform: sts:AssumeRole on resource: {role[0]}"
+                return sts._error(403, "AccessDenied", words, ns="sts")
+        return await handle(method, path, headers, body, query)
+
+    sts.handle_request = handle_request
+
+
 def apply_task_tokens() -> None:
     """A function's task that waits for its token fails with the function, and waits no longer than its expression says."""
     from ministack.services import stepfunctions
@@ -132,7 +159,7 @@ def apply_task_tokens() -> None:
 
 
 def main() -> None:
-    fd = int(sys.argv[1])
+    fd, home, *members = int(sys.argv[1]), *sys.argv[2:]
 
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
@@ -140,6 +167,7 @@ def main() -> None:
 
     apply_bucket_properties()
     apply_session_keys()
+    apply_spokes(home, members)
     apply_task_tokens()
     config = Config()
     config.bind = [f"fd://{fd}"]

@@ -39,6 +39,8 @@ CODE_BUCKET = "stasis-local-code"
 QUARANTINE_PROFILE = "stasis-quarantine"
 # Where copies of snapshots are kept.
 DESTINATION_ACCOUNT = "222233334444"
+# An account whose instances Stasis contains from its own.
+MEMBER_ACCOUNT = "333344445555"
 DESTINATION_REGION = "eu-west-1"
 
 # The services whose world is moto's; names as the AWS SDKs define them (AWS_ENDPOINT_URL_<service id>).
@@ -149,7 +151,7 @@ class LocalAws:
         specification = [
             {
                 "name": "MiniStack",
-                "argv": [sys.executable, "-m", "local.ministack_server", str(ministack.fileno())],
+                "argv": [sys.executable, "-m", "local.ministack_server", str(ministack.fileno()), self.account, MEMBER_ACCOUNT],
                 "env": {
                     **common,
                     "GATEWAY_PORT": str(ministack_port),
@@ -385,24 +387,27 @@ class LocalAws:
         return "; ".join(reasons[:3]) or stack.get("StackStatusReason", "no reason given")
 
     def _create_member(self) -> None:
-        """What infra/member.yaml puts beside the suspect, which here is moto's side: first the Command documents."""
-        ssm = self.client("ssm")
-        for path in sorted((ROOT / "infra" / "ssm").glob("*.json")):
-            name = "Stasis-" + "".join(part.capitalize() for part in path.stem.split("-"))
-            ssm.create_document(
-                Name=name, Content=path.read_text(encoding="utf-8"), DocumentType="Command", DocumentFormat="JSON"
-            )
-        # So does the profile of quarantined instances.
-        iam, role = self.client("iam"), load_template(ROOT / "infra" / "member.yaml")["Resources"]["QuarantineInstanceRole"]
-        trust = json.dumps(role["Properties"]["AssumeRolePolicyDocument"]).replace("${AWS::URLSuffix}", "amazonaws.com")
-        iam.create_role(RoleName=QUARANTINE_PROFILE, AssumeRolePolicyDocument=trust)
-        iam.create_instance_profile(InstanceProfileName=QUARANTINE_PROFILE)
-        iam.add_role_to_instance_profile(InstanceProfileName=QUARANTINE_PROFILE, RoleName=QUARANTINE_PROFILE)
-        # And the keys: the one beside the suspect lets the account of the copies use it, the other is there.
-        both = [f"arn:aws:iam::{account}:root" for account in (self.account, DESTINATION_ACCOUNT)]
-        self.create_key(self.client("kms"), "stasis-snapshots", both)
+        """What infra/member.yaml puts beside the suspect, which here is moto's side, in each account that has instances."""
+        for account in (self.account, MEMBER_ACCOUNT):
+            # First the Command documents.
+            ssm = self.client("ssm", account=account)
+            for path in sorted((ROOT / "infra" / "ssm").glob("*.json")):
+                name = "Stasis-" + "".join(part.capitalize() for part in path.stem.split("-"))
+                ssm.create_document(
+                    Name=name, Content=path.read_text(encoding="utf-8"), DocumentType="Command", DocumentFormat="JSON"
+                )
+            # Then the profile of quarantined instances.
+            iam = self.client("iam", account=account)
+            role = load_template(ROOT / "infra" / "member.yaml")["Resources"]["QuarantineInstanceRole"]
+            trust = json.dumps(role["Properties"]["AssumeRolePolicyDocument"]).replace("${AWS::URLSuffix}", "amazonaws.com")
+            iam.create_role(RoleName=QUARANTINE_PROFILE, AssumeRolePolicyDocument=trust)
+            iam.create_instance_profile(InstanceProfileName=QUARANTINE_PROFILE)
+            iam.add_role_to_instance_profile(InstanceProfileName=QUARANTINE_PROFILE, RoleName=QUARANTINE_PROFILE)
+            # And the key, which lets the account of the copies use it.
+            both = [f"arn:aws:iam::{account}:root", f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"]
+            self.create_key(self.client("kms", account=account), "stasis-snapshots", both)
         there = self.client("kms", DESTINATION_REGION, DESTINATION_ACCOUNT)
-        self.create_key(there, "stasis-evidence-copies", both[1:])
+        self.create_key(there, "stasis-evidence-copies", [f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"])
 
     def create_key(self, kms: Any, alias: str, principals: list[str]) -> None:
         statement = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "kms:*", "Resource": "*"}

@@ -71,7 +71,7 @@ impl Cloud {
             let sent = self
                 .s3
                 .put_object()
-                .bucket(&self.bucket)
+                .bucket(&self.home.bucket)
                 .key(key)
                 .content_type(content_type)
                 .checksum_sha256(STANDARD.encode(digest))
@@ -104,7 +104,7 @@ impl Cloud {
         let digest = Sha256::digest(&body);
         self.s3
             .put_object()
-            .bucket(&self.bucket)
+            .bucket(&self.home.bucket)
             .key(key)
             .content_type(content_type)
             .checksum_sha256(STANDARD.encode(digest))
@@ -120,7 +120,7 @@ impl Cloud {
     /// # Errors
     /// Where the bucket refuses or cannot be reached.
     pub async fn fetch(&self, key: &str) -> Result<Option<Fetched>, CloudError> {
-        let answer = match self.s3.get_object().bucket(&self.bucket).key(key).send().await {
+        let answer = match self.s3.get_object().bucket(&self.home.bucket).key(key).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 return match CloudError::from_sdk(GET, key, &error) {
@@ -146,7 +146,7 @@ impl Cloud {
     /// # Errors
     /// Where the bucket refuses or cannot be reached.
     pub async fn digest(&self, key: &str) -> Result<Option<Digested>, CloudError> {
-        let mut answer = match self.s3.get_object().bucket(&self.bucket).key(key).send().await {
+        let mut answer = match self.s3.get_object().bucket(&self.home.bucket).key(key).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 return match CloudError::from_sdk(GET, key, &error) {
@@ -185,7 +185,7 @@ impl Cloud {
     /// # Errors
     /// Where the bucket refuses or cannot be reached.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, CloudError> {
-        let mut pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut pages = self.s3.list_objects_v2().bucket(&self.home.bucket).prefix(prefix).into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.try_next().await.map_err(|error| CloudError::from_sdk(LIST, prefix, &error))? {
             found.extend(page.contents().iter().filter_map(|object| {

@@ -1,6 +1,7 @@
 //! The way to the place where copies of snapshots are kept: a client in its region, with the credentials of the role there.
 
 use crate::{Cloud, CloudError};
+use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
@@ -11,10 +12,7 @@ use stasis_model::disks::{Place, destination_of, place_of};
 use stasis_model::ids::Region;
 use std::time::{Duration, SystemTime};
 
-const ASSUME: &str = "sts:AssumeRole";
 const SIGN: &str = "ec2:CopySnapshot";
-/// Nothing takes longer that is done with one session.
-const SESSION_SECONDS: i32 = 900;
 /// For how long EC2 may make use of a signed request.
 const SIGNED_SECONDS: u64 = 600;
 /// What a query holds as it stands (RFC 3986, section 2.3).
@@ -29,51 +27,28 @@ pub(crate) struct Elsewhere {
 impl Cloud {
     /// EC2 in a place of the case: beside the instance, or in the destination of its copies.
     pub(crate) async fn ec2_in(&self, case: &Case, place: &Place) -> Result<Elsewhere, CloudError> {
-        let role = destination_of(case)
-            .filter(|to| place != &place_of(case) && to.place == *place)
-            .map_or("", |to| to.role.as_str());
-        let mut config = aws_sdk_ec2::config::Builder::from(&self.config)
+        let beside = place == &place_of(case);
+        let role = destination_of(case).filter(|to| !beside && to.place == *place).map_or("", |to| to.role.as_str());
+        let config = if beside { &self.there } else { &self.config };
+        let mut builder = aws_sdk_ec2::config::Builder::from(config)
             .region(aws_sdk_ec2::config::Region::new(place.region.as_str().to_owned()));
         let credentials = if role.is_empty() {
-            self.own_credentials().await?
+            own_credentials(config).await?
         } else {
-            let assumed = self.assumed(case, role).await?;
-            config = config.credentials_provider(assumed.clone());
+            let assumed = self.session(role, &case.case_id, None).await?;
+            builder = builder.credentials_provider(assumed.clone());
             assumed
         };
-        Ok(Elsewhere { ec2: aws_sdk_ec2::Client::from_conf(config.build()), credentials })
+        Ok(Elsewhere { ec2: aws_sdk_ec2::Client::from_conf(builder.build()), credentials })
     }
+}
 
-    async fn own_credentials(&self) -> Result<Credentials, CloudError> {
-        let provider = self
-            .config
-            .credentials_provider()
-            .ok_or_else(|| CloudError::unusable(SIGN, "credentials", "the function has none"))?;
-        let found = provider.provide_credentials().await;
-        found.map_err(|error| CloudError::unusable(SIGN, "credentials", error.to_string()))
-    }
-
-    /// A session of the role in the destination, named after the case, so that CloudTrail there names it on each call.
-    async fn assumed(&self, case: &Case, role: &str) -> Result<Credentials, CloudError> {
-        let answer = self
-            .sts
-            .assume_role()
-            .role_arn(role)
-            .role_session_name(case.case_id.as_str())
-            .duration_seconds(SESSION_SECONDS)
-            .send()
-            .await
-            .map_err(|error| CloudError::from_sdk(ASSUME, role, &error))?;
-        let given =
-            answer.credentials().ok_or_else(|| CloudError::unusable(ASSUME, role, "it gives no credentials"))?;
-        Ok(Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            Some(given.session_token().to_owned()),
-            None,
-            "destination",
-        ))
-    }
+async fn own_credentials(config: &SdkConfig) -> Result<Credentials, CloudError> {
+    let provider = config
+        .credentials_provider()
+        .ok_or_else(|| CloudError::unusable(SIGN, "credentials", "the function has none"))?;
+    let found = provider.provide_credentials().await;
+    found.map_err(|error| CloudError::unusable(SIGN, "credentials", error.to_string()))
 }
 
 impl Elsewhere {

@@ -13,22 +13,40 @@ pub mod observe;
 pub mod perform;
 pub mod policy;
 mod presign;
+mod spoke;
 pub mod ticket;
 
 pub use error::CloudError;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
-use stasis_model::ids::Region;
+use stasis_model::ids::{AccountId, Region};
 use std::time::Duration;
 
-/// The clients of one region, and the evidence bucket at home.
+/// Where Stasis itself is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Its account.
+    pub account: AccountId,
+    /// Its region.
+    pub region: Region,
+    /// The evidence bucket.
+    pub bucket: String,
+    /// What the roles of other accounts ask for before they are assumed
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html>).
+    pub external_id: String,
+}
+
+/// The clients of the place of an instance, and those of home.
 #[derive(Debug, Clone)]
 pub struct Cloud {
+    /// The settings at home.
     config: SdkConfig,
-    home: Region,
+    /// Those beside the instance.
+    there: SdkConfig,
+    home: Home,
     region: Region,
-    bucket: String,
+    sessions: spoke::Sessions,
     autoscaling: aws_sdk_autoscaling::Client,
     cloudtrail: aws_sdk_cloudtrail::Client,
     ec2: aws_sdk_ec2::Client,
@@ -60,19 +78,26 @@ pub async fn sdk_config(name: &str) -> SdkConfig {
 }
 
 impl Cloud {
-    /// The clients of the home region.
-    pub fn new(config: &SdkConfig, home: &Region, bucket: &str) -> Self {
-        Self::of_region(config, home, home, bucket)
+    /// The clients of home.
+    pub fn new(config: &SdkConfig, home: Home) -> Self {
+        let region = home.region.clone();
+        Self::of(config, config, home, &region, spoke::Sessions::default())
     }
 
-    fn of_region(config: &SdkConfig, home: &Region, region: &Region, bucket: &str) -> Self {
-        let there = config.to_builder().region(aws_config::Region::new(region.as_str().to_owned())).build();
-        let here = config.to_builder().region(aws_config::Region::new(home.as_str().to_owned())).build();
+    /// The clients of a place, with the settings `there`.
+    pub(crate) fn of_place(at_home: &Self, there: &SdkConfig, region: &Region) -> Self {
+        Self::of(&at_home.config, there, at_home.home.clone(), region, at_home.sessions.clone())
+    }
+
+    fn of(config: &SdkConfig, there: &SdkConfig, home: Home, region: &Region, sessions: spoke::Sessions) -> Self {
+        let in_region = |config: &SdkConfig, region: &Region| {
+            config.to_builder().region(aws_config::Region::new(region.as_str().to_owned())).build()
+        };
+        let (here, there) = (in_region(config, &home.region), in_region(there, region));
         Self {
             config: config.clone(),
-            home: home.clone(),
             region: region.clone(),
-            bucket: bucket.to_owned(),
+            sessions,
             autoscaling: aws_sdk_autoscaling::Client::new(&there),
             cloudtrail: aws_sdk_cloudtrail::Client::new(&there),
             ec2: aws_sdk_ec2::Client::new(&there),
@@ -87,25 +112,27 @@ impl Cloud {
             s3: aws_sdk_s3::Client::new(&here),
             sns: aws_sdk_sns::Client::new(&here),
             sts: aws_sdk_sts::Client::new(&here),
+            there,
+            home,
         }
     }
 
-    /// The clients of another region; bucket and topic stay at home.
+    /// The clients of another region at home; bucket and topic stay where they are.
     #[must_use]
     pub fn in_region(&self, region: &Region) -> Self {
         if *region == self.region {
             return self.clone();
         }
-        Self::of_region(&self.config, &self.home, region, &self.bucket)
+        Self::of_place(self, &self.config, region)
     }
 
-    /// The region of Stasis itself.
-    pub fn home(&self) -> &Region {
+    /// Where Stasis itself is.
+    pub fn home(&self) -> &Home {
         &self.home
     }
 
     /// The evidence bucket.
     pub fn bucket(&self) -> &str {
-        &self.bucket
+        &self.home.bucket
     }
 }

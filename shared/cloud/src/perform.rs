@@ -1237,7 +1237,13 @@ mod tests {
             .credentials_provider(credentials)
             .load()
             .await;
-        let cloud = Cloud::new(&config, &"eu-central-1".parse().expect("a region"), "evidence");
+        let home = crate::Home {
+            account: "111122223333".parse().expect("an account"),
+            region: "eu-central-1".parse().expect("a region"),
+            bucket: "evidence".to_owned(),
+            external_id: "stasis-111122223333".to_owned(),
+        };
+        let cloud = Cloud::new(&config, home);
         cloud.complete_upload("k", "u", 2, 10, Some("AAAAAAAAAAA=")).await.expect("completed");
         let _listed = requests.recv().expect("a listing");
         let completed = requests.recv().expect("a completion").to_lowercase();

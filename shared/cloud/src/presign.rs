@@ -40,7 +40,7 @@ impl Cloud {
         let signer = self.signer(case).await?;
         let mut addresses = Vec::new();
         for number in wanted.first_part..wanted.first_part.saturating_add(wanted.parts) {
-            let part = signer.s3.upload_part().bucket(&self.bucket).key(wanted.key).upload_id(wanted.upload_id);
+            let part = signer.s3.upload_part().bucket(&self.home.bucket).key(wanted.key).upload_id(wanted.upload_id);
             let part = part.part_number(i32::try_from(number).unwrap_or(i32::MAX));
             let signed = part.presigned(signer.when.clone()).await;
             addresses.push(signed.map_err(|error| CloudError::from_sdk(SIGN, wanted.key, &error))?.uri().to_owned());
@@ -51,7 +51,7 @@ impl Cloud {
         for object in Object::ALL {
             let key = format!("{}{FOLDER}{HOST_FOLDER}{}", case.prefix(), object.file_name());
             // Signed with the condition: the address is good for creating the object, and never for another version.
-            let put = signer.s3.put_object().bucket(&self.bucket).key(&key).if_none_match("*");
+            let put = signer.s3.put_object().bucket(&self.home.bucket).key(&key).if_none_match("*");
             let signed = put.presigned(signer.when.clone()).await;
             objects.insert(
                 object,
@@ -66,7 +66,7 @@ impl Cloud {
             uploads_at_once: wanted.uploads_at_once,
             parts,
             objects,
-            next: Some(signer.get(&self.bucket, &manifest_key(case, wanted.number + 1)).await?),
+            next: Some(signer.get(self.bucket(), &manifest_key(case, wanted.number + 1)).await?),
             format: format_of(case),
             bytes_per_second: Some(case.policy.memory.bytes_per_second).filter(|limit| *limit > 0),
         })
@@ -80,8 +80,8 @@ impl Cloud {
         number: u32,
     ) -> Result<(String, String), CloudError> {
         let signer = self.signer(case).await?;
-        let collector = signer.get(&self.bucket, &collector_key(collector)).await?;
-        Ok((collector, signer.get(&self.bucket, &manifest_key(case, number)).await?))
+        let collector = signer.get(self.bucket(), &collector_key(collector)).await?;
+        Ok((collector, signer.get(self.bucket(), &manifest_key(case, number)).await?))
     }
 
     /// A session of the evidence-writer role for this case alone.
@@ -93,7 +93,7 @@ impl Cloud {
             .role_arn(role)
             .role_session_name(case.case_id.as_str())
             .duration_seconds(SESSION_SECONDS)
-            .policy(session_policy(&case.bucket, &sent_to(case), &case.policy.memory, self.home.as_str()))
+            .policy(session_policy(&case.bucket, &sent_to(case), &case.policy.memory, self.home.region.as_str()))
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(ASSUME, role, &error))?;
@@ -108,7 +108,7 @@ impl Cloud {
         );
         // A checksum that the SDK would sign for an empty body is none of the body that is sent.
         let config = aws_sdk_s3::config::Builder::from(&self.config)
-            .region(aws_sdk_s3::config::Region::new(self.home.as_str().to_owned()))
+            .region(aws_sdk_s3::config::Region::new(self.home.region.as_str().to_owned()))
             .credentials_provider(credentials)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .build();

@@ -4,7 +4,7 @@ use crate::sha256;
 use stasis_model::baseline::{Baseline, Instance};
 use stasis_model::case::{Case, Decided, InstanceRef, Mode, Policy};
 use stasis_model::error::InputError;
-use stasis_model::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
+use stasis_model::ids::{AccountId, CaseId, InstanceId, Ticket};
 use stasis_model::policy::{Decision, TicketBy};
 use stasis_model::trigger::Request;
 use stasis_model::{SCHEMA, Timestamp};
@@ -45,11 +45,6 @@ pub fn node(instance: &Instance) -> Option<String> {
     instance.tags.contains_key("AmazonECSManaged").then(|| {
         "it is a container instance of an ECS cluster: once cut off its agent is disconnected, and ECS starts the tasks of services on other instances; tasks that were on it, and their roles' credentials, belong to the incident".to_owned()
     })
-}
-
-/// The region to look in: the request's, or else our own.
-pub fn region(request: &Request, home: &Region) -> Region {
-    request.region.clone().unwrap_or_else(|| home.clone())
 }
 
 /// The id of a new case: sorts by time, and differs for two cases of the same second.

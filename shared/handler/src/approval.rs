@@ -63,7 +63,7 @@ async fn ask(
     let started_at = now();
     let reports: Vec<StageReport> =
         cloud.stage_reports(&case.case_id).await?.into_iter().map(|(_, _, report)| report).collect();
-    let question = approval::question(case, &approval::planned(&reports), settings.region.as_str(), started_at);
+    let question = approval::question(case, &approval::planned(&reports), settings.home.region.as_str(), started_at);
     cloud.write(&token_key(case), "text/plain; charset=utf-8", token.into_bytes()).await?;
     cloud.publish(topic, &question.subject, &question.body).await?;
     let mut notes = vec![question.body];

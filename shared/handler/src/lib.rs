@@ -91,6 +91,6 @@ async fn start() -> Result<(Settings, Cloud), lambda_runtime::Error> {
     telemetry::init();
     let settings = Settings::from_env()?;
     let config = stasis_cloud::sdk_config(&settings.function).await;
-    let cloud = Cloud::new(&config, &settings.region, &settings.bucket);
+    let cloud = Cloud::new(&config, settings.home.clone());
     Ok((settings, cloud))
 }

@@ -12,7 +12,7 @@ use stasis_decide::{release, revoke};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
 use stasis_model::approval::Verdict;
-use stasis_model::case::{Case, Claim, claim_key};
+use stasis_model::case::{Case, Claim, InstanceRef, claim_key};
 use stasis_model::error::InputError;
 use stasis_model::facts::ReleaseFacts;
 use stasis_model::ids::CaseId;
@@ -97,7 +97,8 @@ async fn put_back(cloud: &Cloud, mut case: Case, reason: Option<String>) -> Resu
     let reports: Vec<StageReport> =
         cloud.stage_reports(&case.case_id).await?.into_iter().map(|(_, _, report)| report).collect();
     may_be_released(cloud, &case, &reports).await?;
-    let cloud = cloud.in_region(&case.instance.region);
+    let InstanceRef { account, region, .. } = &case.instance;
+    let cloud = cloud.beside(account, region, Stage::Release, &case.case_id).await?;
     if !cloud.exists(&case.instance.instance_id).await? {
         return Err(HandlerError::NotFound(format!(
             "instance {} of case {} does not exist any more, so there is nothing to release; its evidence is kept",

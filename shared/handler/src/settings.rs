@@ -2,10 +2,11 @@
 //! function at its start, with the variable's name; there is no silent fallback.
 
 use serde::de::DeserializeOwned;
+use stasis_cloud::Home;
 use stasis_decide::policy;
 use stasis_model::case::Policy;
 use stasis_model::disks::{Destination, DiskPolicy, Place};
-use stasis_model::ids::Region;
+use stasis_model::ids::AccountId;
 use stasis_model::memory::{Format, MemoryPolicy, WindowsTool};
 use stasis_model::policy::PolicyDocument;
 use std::str::FromStr;
@@ -13,12 +14,10 @@ use std::str::FromStr;
 /// The settings of a function.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The region that Stasis runs in.
-    pub region: Region,
+    /// Where Stasis runs.
+    pub home: Home,
     /// The name of the function.
     pub function: String,
-    /// The evidence bucket.
-    pub bucket: String,
     /// The sources whose events carry the manual input.
     pub request_sources: Vec<String>,
     /// The settings that new cases are worked under, as far as the policy document does not change them.
@@ -40,6 +39,7 @@ pub struct SettingsError {
 
 const REGION: &str = "AWS_REGION";
 const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
+const ACCOUNT: &str = "STASIS_ACCOUNT";
 const BUCKET: &str = "STASIS_EVIDENCE_BUCKET";
 const TOPIC: &str = "STASIS_TOPIC_ARN";
 const REQUEST_SOURCES: &str = "STASIS_REQUEST_SOURCES";
@@ -88,10 +88,15 @@ impl Settings {
 
     fn read(value: impl Fn(&'static str) -> Option<String>) -> Result<Self, SettingsError> {
         let required = |name| value(name).ok_or(SettingsError { name, problem: "is not set".to_owned() });
+        let account: AccountId = parsed(ACCOUNT, &required(ACCOUNT)?)?;
         Ok(Self {
-            region: parsed(REGION, &required(REGION)?)?,
+            home: Home {
+                region: parsed(REGION, &required(REGION)?)?,
+                bucket: required(BUCKET)?,
+                external_id: format!("stasis-{account}"),
+                account,
+            },
             function: value(FUNCTION).unwrap_or_else(|| "stasis".to_owned()),
-            bucket: required(BUCKET)?,
             request_sources: value(REQUEST_SOURCES)
                 .map(|list| list.split(',').map(|source| source.trim().to_owned()).filter(|s| !s.is_empty()).collect())
                 .unwrap_or_default(),
@@ -227,13 +232,15 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_wrong_is_named_and_nothing_is_guessed() {
-        let good = [(REGION, "eu-central-1"), (BUCKET, "evidence")];
+        let good = [(REGION, "eu-central-1"), (ACCOUNT, "111122223333"), (BUCKET, "evidence")];
         assert_eq!(read(&good).expect("settings").policy.egress, Egress::Endpoints);
         let leave = read(&[good.as_slice(), &[(TRACKED, "leave")]].concat()).expect("settings");
         assert_eq!(leave.policy.tracked_connections, TrackedConnections::Leave);
         for (variables, name) in [
-            (vec![(REGION, "eu-central-1")], BUCKET),
-            (vec![(BUCKET, "evidence")], REGION),
+            (vec![(REGION, "eu-central-1"), (ACCOUNT, "111122223333")], BUCKET),
+            (vec![(BUCKET, "evidence"), (ACCOUNT, "111122223333")], REGION),
+            (vec![(REGION, "eu-central-1"), (BUCKET, "evidence")], ACCOUNT),
+            ([good.as_slice(), &[(ACCOUNT, "home")]].concat(), ACCOUNT),
             ([good.as_slice(), &[(EGRESS, "open")]].concat(), EGRESS),
             ([good.as_slice(), &[(TRACKED, "maybe")]].concat(), TRACKED),
             ([good.as_slice(), &[(REMOTE, "all")]].concat(), REMOTE),

@@ -13,7 +13,7 @@ use stasis_cloud::perform::Performed;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::sha256;
 use stasis_model::action::Action;
-use stasis_model::case::{Case, Claim, prefix};
+use stasis_model::case::{Case, Claim, InstanceRef, prefix};
 use stasis_model::check::Check;
 use stasis_model::error::InputError;
 use stasis_model::evidence::Evidence;
@@ -53,7 +53,8 @@ pub async fn answer<W: Work>(
     let case = load_case(cloud, settings, input).await?;
     let span = case_span(&case, W::STAGE);
     async {
-        let cloud = cloud.in_region(&case.instance.region);
+        let InstanceRef { account, region, .. } = &case.instance;
+        let cloud = cloud.beside(account, region, W::STAGE, &case.case_id).await?;
         let report = run(work, &cloud, &case).await?;
         let kept = keep_report(&cloud, report).await?;
         try_again(kept)
@@ -143,13 +144,12 @@ fn check_schema(case: Case) -> Result<Case, HandlerError> {
 
 /// The case that is open for an instance, by its claim.
 async fn open_case(cloud: &Cloud, settings: &Settings, instance: &InstanceId) -> Result<CaseId, HandlerError> {
-    let tail = format!("/{}/{instance}.json", settings.region);
+    let tail = format!("/{}/{instance}.json", settings.home.region);
     let claims = cloud.list("open/").await?;
-    let key = claims
-        .iter()
-        .map(|o| o.key.as_str())
-        .find(|key| key.ends_with(&tail))
-        .ok_or_else(|| HandlerError::NotFound(format!("no case is open for {instance} in {}", settings.region)))?;
+    let key =
+        claims.iter().map(|o| o.key.as_str()).find(|key| key.ends_with(&tail)).ok_or_else(|| {
+            HandlerError::NotFound(format!("no case is open for {instance} in {}", settings.home.region))
+        })?;
     let claim: Claim = cloud
         .fetch_json(key)
         .await?

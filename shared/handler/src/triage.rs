@@ -133,18 +133,12 @@ fn together(ended: &[RunResult]) -> RunResult {
     }
 }
 
-/// EC2 knows no such instance. A finding may be about one that EC2 has forgotten by now; a request about none is a mistake,
-/// and so is a finding about another account, where nobody has looked.
-fn absent(request: &Request, execution: &str, error: CloudError) -> Result<TriageAnswer, HandlerError> {
-    let own = execution.split(':').nth(4);
-    match (&request.source, &request.account) {
-        (Source::Request, _) => Err(error.into()),
-        (_, Some(account)) if Some(account.as_str()) != own => Err(HandlerError::NotFound(format!(
-            "instance {} is in account {account}, and this is account {}: nothing was done; deploy Stasis there, or start a run there",
-            request.instance,
-            own.unwrap_or("unknown")
-        ))),
-        _ => Ok(end(
+/// EC2 knows no such instance where it was said to be. A finding may be about one that EC2 has forgotten by now; a request
+/// about none is a mistake.
+fn absent(request: &Request, error: CloudError) -> Result<TriageAnswer, HandlerError> {
+    match request.source {
+        Source::Request => Err(error.into()),
+        Source::Finding { .. } => Ok(end(
             RunStatus::Ignored,
             format!("instance {} does not exist any more: there is nothing left to contain", request.instance),
         )),
@@ -193,28 +187,31 @@ async fn policy_in_force(cloud: Cloud, settings: Settings) -> Arc<InForce> {
 /// One instance: its case, or why there is none.
 async fn one(cloud: &Cloud, run: &Run<'_>, request: &Request) -> Result<TriageAnswer, HandlerError> {
     let started_at = now();
-    let region = triage::region(request, cloud.home());
-    let cloud = cloud.in_region(&region);
+    let home = cloud.home();
+    let region = request.region.clone().unwrap_or_else(|| home.region.clone());
+    let account = request.account.clone().unwrap_or_else(|| home.account.clone());
+    let instance = InstanceRef { instance_id: request.instance.clone(), account, region };
+    let proposed = triage::case_id(&instance, run.execution, started_at)?;
+    let cloud = cloud.beside(&instance.account, &instance.region, Stage::Triage, &proposed).await?;
     let (look, in_force) = join(cloud.first_look(&request.instance), run.policy.clone()).await;
     let look = match look {
         Ok(look) => look,
-        Err(error) if error.is_not_found() => return absent(request, run.execution, error),
+        Err(error) if error.is_not_found() => return absent(request, error),
         Err(error) => return Err(error.into()),
     };
-    let account = look.owner.clone();
-    if let Some(reason) = triage::unusable(request, &look.instance, &account) {
+    if let Some(reason) = triage::unusable(request, &look.instance, &look.owner) {
         // An instance that is gone is everyday news in a finding, and a mistake in a request.
         return match request.source {
             Source::Finding { .. } => Ok(end(RunStatus::Ignored, reason)),
             Source::Request => Err(HandlerError::NotFound(reason)),
         };
     }
-    let instance = InstanceRef { instance_id: request.instance.clone(), account, region };
+    // EC2 says whose it is.
+    let instance = InstanceRef { account: look.owner.clone(), ..instance };
     let mut settings = run.settings.policy.clone();
     let subject = Subject { request, place: &instance, instance: &look.instance, now: started_at };
     let mut decided = policy::decide(&in_force.document, &subject, &mut settings);
     decided.policy.clone_from(&in_force.words);
-    let proposed = triage::case_id(&instance, run.execution, started_at)?;
     let opener = Opener { cloud: &cloud, run, request, in_force: &in_force, decided, settings, started_at };
     let Some(mode) = triage::mode(request.mode, opener.decided.decision) else {
         return opener.no_case(&instance, look.instance.name()).await;

@@ -112,7 +112,7 @@ impl Cloud {
             let answer = self
                 .s3
                 .list_multipart_uploads()
-                .bucket(&self.bucket)
+                .bucket(&self.home.bucket)
                 .prefix(key)
                 .set_key_marker(marker.0.take())
                 .set_upload_id_marker(marker.1.take())
@@ -148,7 +148,8 @@ impl Cloud {
 
     /// The parts of an upload, every page, by number; none where the upload is gone.
     pub(crate) async fn parts(&self, key: &str, upload_id: &str) -> Result<Vec<Part>, CloudError> {
-        let listing = self.s3.list_parts().bucket(&self.bucket).key(key).upload_id(upload_id).into_paginator().items();
+        let listing =
+            self.s3.list_parts().bucket(&self.home.bucket).key(key).upload_id(upload_id).into_paginator().items();
         let mut parts: Vec<Part> = match listing.send().try_collect().await {
             Ok(parts) => parts,
             Err(error) => match CloudError::from_sdk(PARTS, key, &error) {
@@ -162,7 +163,7 @@ impl Cloud {
 
     async fn memory_folder(&self, folder: &str, format: Format) -> Result<Folder, CloudError> {
         let mut found = Folder::default();
-        let mut pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(folder).into_paginator().send();
+        let mut pages = self.s3.list_objects_v2().bucket(&self.home.bucket).prefix(folder).into_paginator().send();
         while let Some(page) = pages.try_next().await.map_err(|error| CloudError::from_sdk(LIST, folder, &error))? {
             for object in page.contents() {
                 let Some(name) = object.key().and_then(|key| key.strip_prefix(folder)) else { continue };
@@ -199,7 +200,7 @@ impl Cloud {
         let head = self
             .s3
             .head_object()
-            .bucket(&self.bucket)
+            .bucket(&self.home.bucket)
             .key(key)
             .checksum_mode(ChecksumMode::Enabled)
             .send()
@@ -226,8 +227,14 @@ impl Cloud {
             }
             let at = walk.at();
             let last = at.saturating_add(HEADER_BYTES - 1).min(bytes.saturating_sub(1));
-            let sent =
-                self.s3.get_object().bucket(&self.bucket).key(key).range(format!("bytes={at}-{last}")).send().await;
+            let sent = self
+                .s3
+                .get_object()
+                .bucket(&self.home.bucket)
+                .key(key)
+                .range(format!("bytes={at}-{last}"))
+                .send()
+                .await;
             let answer = sent.map_err(|error| CloudError::from_sdk(GET, key, &error))?;
             let header = answer
                 .body
