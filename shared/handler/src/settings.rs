@@ -240,7 +240,7 @@ mod tests {
             (vec![(REGION, "eu-central-1"), (ACCOUNT, "111122223333")], BUCKET),
             (vec![(BUCKET, "evidence"), (ACCOUNT, "111122223333")], REGION),
             (vec![(REGION, "eu-central-1"), (BUCKET, "evidence")], ACCOUNT),
-            ([good.as_slice(), &[(ACCOUNT, "home")]].concat(), ACCOUNT),
+            (vec![(REGION, "eu-central-1"), (ACCOUNT, "home"), (BUCKET, "evidence")], ACCOUNT),
             ([good.as_slice(), &[(EGRESS, "open")]].concat(), EGRESS),
             ([good.as_slice(), &[(TRACKED, "maybe")]].concat(), TRACKED),
             ([good.as_slice(), &[(REMOTE, "all")]].concat(), REMOTE),
