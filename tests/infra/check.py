@@ -43,7 +43,7 @@ except ImportError as missing:
     sys.exit(f"{missing}: install tests/infra/requirements.txt in a virtual environment first")
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "revoke", "verify", "report", "release"]
+STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "scope", "revoke", "verify", "report", "release"]
 # The state machines: name, resource in the template, definition.
 MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release": ("Release", "release.asl.json")}
 PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
@@ -515,13 +515,16 @@ ALLOWED = {
     ("release", "PassFormerRole", "iam:PassRole"),
     ("release", "AllowAddresses", "ec2:DeleteNetworkAclEntry"),
     ("release", "RestoreSessions", "iam:DeleteRolePolicy"),
+    # A flow log of the case; what it delivered stays in its log group.
+    ("release", "EndFlowLogs", "ec2:DeleteFlowLogs"),
+    ("scope", "PassDeliveryRole", "iam:PassRole"),
     ("release", "CloseClaim", "s3:DeleteObject"),
 }
 # Reads for which IAM knows no resource, and three calls of the same kind
 # (https://docs.aws.amazon.com/service-authorization/latest/reference/).
 WITHOUT_RESOURCE = re.compile(
     r"^(ec2:Describe(?!InstanceAttribute)|autoscaling:Describe|elasticloadbalancing:Describe|ssm:(Describe|List)|ssm:GetCommandInvocation$"
-    r"|ssm:CreateOpsItem$|cloudtrail:LookupEvents$|xray:Put)"
+    r"|ssm:CreateOpsItem$|cloudtrail:LookupEvents$|xray:Put|access-analyzer:ListAnalyzers$|s3:ListAllMyBuckets$)"
 )
 
 
@@ -577,6 +580,14 @@ def roles_hold_no_more_than_they_must(infra):
     passing = [s for s in infra.statements("revoke") if "iam:PassRole" in listed(s["Action"])]
     if not all("role/${QuarantineProfile}" in json.dumps(s["Resource"]) and "Condition" in s for s in passing):
         yield "revoke may give an instance another role than the quarantine profile's"
+    passing = [s for s in infra.statements("scope") if "iam:PassRole" in listed(s["Action"])]
+    to = {"StringEquals": {"iam:PassedToService": "vpc-flow-logs.amazonaws.com"}}
+    if not all("role/stasis-flow-logs-" in json.dumps(s["Resource"]) and s.get("Condition") == to for s in passing):
+        yield "scope may pass another role than the one that delivers flow logs"
+    for statement in infra.statements("release"):
+        of_case = {"StringLike": {"aws:ResourceTag/stasis:case": "case-*"}}
+        if "ec2:DeleteFlowLogs" in listed(statement["Action"]) and statement.get("Condition") != of_case:
+            yield "release may switch off flow logs that are not of a case"
 
 
 @check
@@ -939,6 +950,8 @@ def spokes_may_what_their_stages_may_and_no_more(infra):
                 yield f"{name} names {used}, which member.yaml does not have"
         for statement in role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]:
             for action in listed(statement["Action"]):
+                if action in ("s3:ListAllMyBuckets", "s3:GetBucketVersioning"):
+                    continue
                 if action.split(":")[0] in ("s3", "sns", "states", "lambda", "sts", "logs", "events"):
                     yield f"{name} may {action}, which is no work beside the instance"
     for stage in STAGES:

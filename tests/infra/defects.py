@@ -480,6 +480,16 @@ DEFECTS = [
         lambda i: setting(i.template["Parameters"]["Decision"], "Default", "contain"),
     ),
     (
+        "a release that may switch any flow log off",
+        "roles_hold_no_more_than_they_must",
+        lambda i: statement(i, "release", "EndFlowLogs").pop("Condition"),
+    ),
+    (
+        "a scope that may pass any role",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "scope", "PassDeliveryRole"), "Resource", "*"),
+    ),
+    (
         "a spoke that may more than its stage",
         "spokes_may_what_their_stages_may_and_no_more",
         lambda i: i.member["Resources"]["SpokeDetachRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"].append(

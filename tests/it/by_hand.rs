@@ -13,7 +13,7 @@ async fn every_stage_can_be_called_by_itself_and_finds_nothing_left_to_do() {
     assert!(suspect.is_claimed().await);
     let by_instance = json!({"instanceId": suspect.id});
     let by_case = json!({"caseId": triaged["cases"][0]["caseId"]});
-    for stage in ["protect", "detach", "prepare", "quarantine", "revoke"] {
+    for stage in ["protect", "detach", "prepare", "quarantine", "scope", "revoke"] {
         let first = local().invoke(stage, &by_instance).await.expect(stage);
         assert_eq!((first["status"].as_str(), first["attempt"].as_u64()), (Some("DONE"), Some(1)), "{first:#}");
         let writes = suspect.writes();

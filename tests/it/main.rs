@@ -15,6 +15,7 @@ mod memory;
 mod modes;
 mod policy;
 mod release;
+mod scope;
 mod several;
 mod suspect;
 mod ticket;

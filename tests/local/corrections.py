@@ -75,6 +75,9 @@ EMULATED = [
     "ec2 UnlockSnapshot",
     "ec2 DescribeLockedSnapshots",
     "cloudtrail LookupEvents",
+    "iam SimulatePrincipalPolicy",
+    "access-analyzer ListAnalyzers",
+    "access-analyzer ListFindingsV2",
 ]
 
 
@@ -1531,6 +1534,90 @@ def _ops_items() -> None:
     response.create_ops_item = create_ops_item
     response.get_ops_item = get_ops_item
     response.update_ops_item = update_ops_item
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# IAM
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@corrects(
+    "iam SimulatePrincipalPolicy",
+    "not implemented; here: the role's own policies, Allow and Deny, actions and resources with wildcards, no conditions",
+    "https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html",
+)
+def _simulation() -> None:
+    from moto.iam import responses
+    from moto.iam.exceptions import NotFoundException
+
+    def listed(value: Any) -> list[str]:
+        return value if isinstance(value, list) else [value]
+
+    def statements(backend: Any, role: Any) -> list[dict[str, Any]]:
+        documents = [*role.policies.values(), *(policy.document for policy in role.managed_policies.values())]
+        return [item for text in documents for item in listed(json.loads(text)["Statement"])]
+
+    def decided(found: list[dict[str, Any]], action: str, resource: str) -> str:
+        def about(item: dict[str, Any]) -> bool:
+            actions, resources = listed(item.get("Action", [])), listed(item.get("Resource", []))
+            return any(fnmatch.fnmatchcase(action.lower(), one.lower()) for one in actions) and any(
+                fnmatch.fnmatchcase(resource, one) for one in resources
+            )
+
+        effects = {item["Effect"] for item in found if about(item)}
+        return "explicitDeny" if "Deny" in effects else "allowed" if "Allow" in effects else "implicitDeny"
+
+    def simulate_principal_policy(self: Any) -> ActionResult:
+        arn = self._get_param("PolicySourceArn")
+        role = next((role for role in self.backend.roles.values() if role.arn == arn), None)
+        if role is None:
+            raise NotFoundException(f"Role {arn} does not exist or is not attachable.")
+        found = statements(self.backend, role)
+        actions = self._get_param("ActionNames", [])
+        resources = self._get_param("ResourceArns", []) or ["*"]
+        results = [
+            {"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": decided(found, action, resource)}
+            for action in actions
+            for resource in resources
+        ]
+        return ActionResult({"EvaluationResults": results, "IsTruncated": False})
+
+    responses.IamResponse.simulate_principal_policy = simulate_principal_policy
+
+
+def access_analyzer(account: str, region: str, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Access Analyzer, which moto has not: one analyzer in each account, which finds the roles that another account may
+    assume (https://docs.aws.amazon.com/access-analyzer/latest/APIReference/API_ListFindingsV2.html)."""
+    from moto.iam.models import iam_backends
+
+    arn = f"arn:aws:access-analyzer:{region}:{account}:analyzer/account"
+    now = utcnow().isoformat()
+    if path == "/analyzer":
+        return {"analyzers": [{"arn": arn, "name": "account", "type": "ACCOUNT", "createdAt": now, "status": "ACTIVE"}]}
+    wanted = parameters.get("filter", {}).get("resource", {}).get("eq", [])
+    roles = [role for role in iam_backends[account]["aws"].roles.values() if not wanted or role.arn in wanted]
+
+    def is_shared(role: Any) -> bool:
+        named = re.findall(r"arn:aws:iam::(\d{12}):", role.assume_role_policy_document or "")
+        return any(other != account for other in named)
+
+    return {
+        "findings": [
+            {
+                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, role.arn)),
+                "findingType": "ExternalAccess",
+                "resource": role.arn,
+                "resourceType": "AWS::IAM::Role",
+                "resourceOwnerAccount": account,
+                "status": "ACTIVE",
+                "createdAt": now,
+                "updatedAt": now,
+                "analyzedAt": now,
+            }
+            for role in roles
+            if is_shared(role)
+        ]
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------------

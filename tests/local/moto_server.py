@@ -191,6 +191,10 @@ class Application:
 
     def ask_moto(self, environ: dict[str, Any], call: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         answered: dict[str, Any] = {}
+        if call["service"] == "access-analyzer":
+            parameters = json.loads(environ["wsgi.input"].read() or b"{}")
+            result = self.corrections.access_analyzer(call["account"], call["region"], environ["PATH_INFO"], parameters)
+            return 200, [("Content-Type", "application/json")], json.dumps(result).encode()
 
         def start(status: str, headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], None]:
             answered["status"], answered["headers"] = int(status.split()[0]), headers

@@ -54,6 +54,7 @@ MOTO_SERVICES = {
     "cloudtrail": "CLOUDTRAIL",
     # The keys of volumes and snapshots; the keys of the stack's own bucket and logs stay inside MiniStack.
     "kms": "KMS",
+    "accessanalyzer": "ACCESSANALYZER",
 }
 
 
@@ -255,7 +256,8 @@ class LocalAws:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    def client(self, service: str, region: str | None = None, account: str | None = None) -> Any:
+    def client(self, service: str, region: str | None = None, account: str | None = None, beside: bool = False) -> Any:
+        """`beside` for a service that both emulators have, as it is beside the suspect."""
         import boto3
         from botocore.config import Config
 
@@ -268,7 +270,7 @@ class LocalAws:
             service,
             **other,
             region_name=region or self.region,
-            endpoint_url=self.moto_url if service in MOTO_SERVICES else self.ministack_url,
+            endpoint_url=self.moto_url if beside or service in MOTO_SERVICES else self.ministack_url,
             config=Config(
                 proxies={}, read_timeout=120, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
             ),
@@ -403,6 +405,8 @@ class LocalAws:
             iam.create_role(RoleName=QUARANTINE_PROFILE, AssumeRolePolicyDocument=trust)
             iam.create_instance_profile(InstanceProfileName=QUARANTINE_PROFILE)
             iam.add_role_to_instance_profile(InstanceProfileName=QUARANTINE_PROFILE, RoleName=QUARANTINE_PROFILE)
+            # The log group of flow logs.
+            self.client("logs", account=account, beside=True).create_log_group(logGroupName="/stasis/flow-logs")
             # And the key, which lets the account of the copies use it.
             both = [f"arn:aws:iam::{account}:root", f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"]
             self.create_key(self.client("kms", account=account), "stasis-snapshots", both)

@@ -10,9 +10,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_ec2::operation::RequestId as _;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, CopyTagsFromSource, EbsInstanceBlockDeviceSpecification, Filter,
-    IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification, InstanceSpecification, IpPermission,
-    IpRange, Ipv6Range, LockMode, OperationType, PrefixListId, ResourceType, RuleAction, SecurityGroupRule,
-    SnapshotAttributeName, TagSpecification, UserIdGroupPair,
+    FlowLogsResourceType, IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification,
+    InstanceSpecification, IpPermission, IpRange, Ipv6Range, LockMode, LogDestinationType, OperationType, PrefixListId,
+    ResourceType, RuleAction, SecurityGroupRule, SnapshotAttributeName, TagSpecification, TrafficType, UserIdGroupPair,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
@@ -186,6 +186,10 @@ impl Cloud {
             Action::CreateSnapshot { volume, description, tags } => {
                 self.create_snapshot(volume, description, tags).await
             }
+            Action::CreateFlowLogs { interfaces, log_group, role, tags } => {
+                self.create_flow_logs(case, interfaces, log_group, role, tags).await
+            }
+            Action::DeleteFlowLog { flow_log } => self.delete_flow_log(flow_log).await,
             Action::LockSnapshot { snapshot, place, mode, days } => {
                 self.lock_snapshot(case, snapshot, place, *mode, *days).await
             }
@@ -1015,6 +1019,67 @@ impl Cloud {
             .map_err(|error| CloudError::from_sdk("ec2:CreateSnapshot", volume.as_str(), &error))?;
         let made = answer.snapshot_id().map(|id| snapshot_evidence(id, format!("snapshot of {volume}")));
         Ok(Performed::applied(answer.request_id()).with(made.into_iter().collect()))
+    }
+
+    /// Flow logs of interfaces. EC2 answers 200 also where it made none.
+    async fn create_flow_logs(
+        &self,
+        case: &Case,
+        interfaces: &[InterfaceId],
+        log_group: &str,
+        role: &str,
+        tags: &[Tag],
+    ) -> Result<Performed, CloudError> {
+        const CREATE: &str = "ec2:CreateFlowLogs";
+        let subject = interfaces.iter().map(|interface| interface.as_str()).collect::<Vec<_>>().join(", ");
+        let answer = self
+            .ec2
+            .create_flow_logs()
+            .client_token(case.case_id.as_str())
+            .resource_type(FlowLogsResourceType::NetworkInterface)
+            .set_resource_ids(Some(interfaces.iter().map(ToString::to_string).collect()))
+            .traffic_type(TrafficType::All)
+            .log_destination_type(LogDestinationType::CloudWatchLogs)
+            .log_group_name(log_group)
+            .deliver_logs_permission_arn(role)
+            .max_aggregation_interval(60)
+            .tag_specifications(
+                TagSpecification::builder()
+                    .resource_type(ResourceType::VpcFlowLog)
+                    .set_tags(Some(ec2_tags(tags)))
+                    .build(),
+            )
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(CREATE, subject.as_str(), &error))?;
+        match answer.unsuccessful().iter().find_map(|item| item.error()) {
+            Some(error) => {
+                let (code, message) = (error.code().unwrap_or("Unsuccessful"), error.message().unwrap_or_default());
+                Err(CloudError::new(CREATE, subject, code, message, None))
+            }
+            None => Ok(Performed::applied(answer.request_id())),
+        }
+    }
+
+    async fn delete_flow_log(&self, flow_log: &str) -> Result<Performed, CloudError> {
+        const DELETE: &str = "ec2:DeleteFlowLogs";
+        let answer = self
+            .ec2
+            .delete_flow_logs()
+            .flow_log_ids(flow_log)
+            .send()
+            .await
+            .map_err(|error| CloudError::from_sdk(DELETE, flow_log, &error))?;
+        match answer.unsuccessful().iter().find_map(|item| item.error()) {
+            Some(error) if error.code() == Some("InvalidFlowLogId.NotFound") => {
+                Ok(Performed::applied(answer.request_id()).already())
+            }
+            Some(error) => {
+                let (code, message) = (error.code().unwrap_or("Unsuccessful"), error.message().unwrap_or_default());
+                Err(CloudError::new(DELETE, flow_log, code, message, None))
+            }
+            None => Ok(Performed::applied(answer.request_id())),
+        }
     }
 
     /// Without a cooling-off period: in compliance mode the lock holds at once, and governance mode has none

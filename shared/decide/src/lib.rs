@@ -19,6 +19,7 @@ pub mod release;
 pub mod replicate;
 pub mod report;
 pub mod revoke;
+pub mod scope;
 pub mod ticket;
 pub mod triage;
 pub mod verify;

@@ -58,7 +58,17 @@ pub fn decide(document: &PolicyDocument, subject: &Subject<'_>, settings: &mut P
         Source::Finding { .. } => of_finding(document, rule, subject, &mut notes),
     };
     let terms = rule.and_then(|rule| rule.approval).or(document.approval).unwrap_or_default();
-    Decided { decision, by, policy: String::new(), approval: (decision == Decision::Ask).then_some(terms), notes }
+    let mut playbooks = rule.map(|rule| rule.playbooks.clone()).unwrap_or_default();
+    playbooks.sort();
+    playbooks.dedup();
+    Decided {
+        decision,
+        by,
+        policy: String::new(),
+        approval: (decision == Decision::Ask).then_some(terms),
+        playbooks,
+        notes,
+    }
 }
 
 /// Somebody asked for it: that decides. What is exempted is asked about, unless the request says that it need not be.

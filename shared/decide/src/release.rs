@@ -88,6 +88,9 @@ fn network(case: &Case, facts: &ReleaseFacts, plan: &mut Plan) -> Vec<Vec<Action
     }
     actions.extend(allow_addresses(case, facts, plan));
     actions.extend(restore_credentials(case, facts, plan));
+    if let Some(logs) = read(&facts.flow_logs, "the flow logs", plan) {
+        actions.extend(logs.iter().map(|log| Action::DeleteFlowLog { flow_log: log.clone() }));
+    }
     vec![actions]
 }
 
@@ -554,6 +557,7 @@ const SCALING: &str = "in the Auto Scaling group as before";
 const TARGETS: &str = "in the target groups as before";
 const CLASSIC: &str = "behind the classic load balancers as before";
 const PROTECTION: &str = "protections as before";
+const FLOW_LOGS: &str = "flow logs as before";
 const VOLUMES: &str = "volumes go or stay with the instance as before";
 const EVIDENCE: &str = "evidence kept";
 
@@ -590,6 +594,17 @@ fn checklist(case: &Case, facts: &ReleaseFacts) -> Vec<Check> {
         .collect();
     let observed = if kept.is_empty() { "as before".to_owned() } else { format!("still kept: {}", kept.join(", ")) };
     checks.push(Check::of(VOLUMES, "as in the baseline", kept.is_empty(), observed));
+    if facts.done.iter().any(|action| matches!(action, Action::CreateFlowLogs { .. })) {
+        let expected = "none of the case; what they delivered stays";
+        checks.push(match &facts.flow_logs {
+            Observed::Unknown(why) => Check::unknown(FLOW_LOGS, expected, format!("could not be read: {why}")),
+            Observed::Known(logs) if logs.is_empty() => Check::of(FLOW_LOGS, expected, true, "none"),
+            Observed::Known(logs) => {
+                let names: Vec<&str> = logs.iter().map(String::as_str).collect();
+                Check::of(FLOW_LOGS, expected, false, names.join(", "))
+            }
+        });
+    }
     let made = facts.done.iter().any(|action| matches!(action, Action::CreateSnapshots { .. }));
     checks.push(match &facts.snapshots {
         Observed::Unknown(why) => {

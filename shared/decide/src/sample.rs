@@ -49,6 +49,7 @@ pub(crate) fn decided() -> Decided {
         by: "the request".to_owned(),
         policy: "the built-in policy".to_owned(),
         approval: None,
+        playbooks: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -127,6 +127,7 @@ impl World {
             classic_load_balancers: Observed::Known(self.classic.clone()),
             association: self.association(),
             revocations: Observed::Known(self.policies.clone()),
+            flow_logs: Observed::Known(BTreeSet::new()),
             acls: Observed::Known(vec![NetworkAcl { id: "acl-1".to_owned(), entries: self.acl.clone() }]),
             snapshots: Observed::Known(Vec::new()),
             claim: Observed::Known(self.claimed.then(|| sample::case().case_id)),

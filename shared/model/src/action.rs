@@ -249,6 +249,22 @@ pub enum Action {
         /// What came of it.
         acquisition: Box<Acquisition>,
     },
+    /// Switches flow logs on for interfaces, all traffic, into a log group.
+    CreateFlowLogs {
+        /// The interfaces.
+        interfaces: Vec<InterfaceId>,
+        /// Name of the log group.
+        log_group: String,
+        /// ARN of the role that delivers.
+        role: String,
+        /// Their tags, set in the call itself.
+        tags: Vec<Tag>,
+    },
+    /// Switches a flow log of ours off. What it has delivered stays.
+    DeleteFlowLog {
+        /// The flow log.
+        flow_log: String,
+    },
     /// Snapshots every EBS volume of the instance at one point in time.
     CreateSnapshots {
         /// The instance.
@@ -511,6 +527,10 @@ impl Action {
             | Self::OpenPassThroughGroup { group, .. }
             | Self::ClosePassThroughGroup { group, .. } => group.to_string(),
             Self::Quarantine { interface, .. } | Self::RestoreGroups { interface, .. } => interface.to_string(),
+            Self::CreateFlowLogs { interfaces, .. } => {
+                interfaces.iter().map(|interface| interface.as_str()).collect::<Vec<_>>().join(", ")
+            }
+            Self::DeleteFlowLog { flow_log } => flow_log.clone(),
             Self::CreateSnapshot { volume, .. } => volume.to_string(),
             Self::LockSnapshot { snapshot, .. }
             | Self::CopySnapshot { snapshot, .. }
@@ -578,6 +598,8 @@ impl Action {
             Self::CompleteUpload { .. } => &["s3:ListMultipartUploadParts", "s3:PutObject"],
             Self::CreateSnapshots { .. } => &["ec2:CreateSnapshots", "ec2:CreateTags"],
             Self::CreateSnapshot { .. } => &["ec2:CreateSnapshot", "ec2:CreateTags"],
+            Self::CreateFlowLogs { .. } => &["ec2:CreateFlowLogs", "ec2:CreateTags", "iam:PassRole"],
+            Self::DeleteFlowLog { .. } => &["ec2:DeleteFlowLogs"],
             Self::LockSnapshot { .. } => &["ec2:LockSnapshot"],
             // Encrypting again makes EBS a grant on both keys.
             Self::CopySnapshot { .. } => &[
@@ -676,6 +698,10 @@ impl fmt::Display for Action {
                 let but = if names.is_empty() { String::new() } else { format!(" but {}", names.join(", ")) };
                 write!(out, "snapshot every EBS volume{but} at one point in time")
             }
+            Self::CreateFlowLogs { log_group, .. } => {
+                write!(out, "switch flow logs on, of all traffic, into log group {log_group}")
+            }
+            Self::DeleteFlowLog { .. } => write!(out, "switch this flow log of ours off"),
             Self::CreateSnapshot { .. } => write!(out, "snapshot this volume by itself"),
             Self::LockSnapshot { mode, days, place, .. } => {
                 write!(out, "lock in {mode} mode for {days} days ({place})")

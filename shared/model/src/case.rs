@@ -6,7 +6,7 @@ use crate::baseline::Baseline;
 use crate::disks::DiskPolicy;
 use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
 use crate::memory::MemoryPolicy;
-use crate::policy::{ApprovalTerms, Decision, TicketBy};
+use crate::policy::{ApprovalTerms, Decision, Playbook, TicketBy};
 use crate::stage::{Stage, StageOutcome};
 use crate::trigger::Source;
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,9 @@ pub struct Decided {
     /// How approval is asked for, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalTerms>,
+    /// What is looked at beside the instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub playbooks: Vec<Playbook>,
     /// What else there is to say of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -224,6 +224,69 @@ pub struct ProfileAssociation {
     pub profile: String,
 }
 
+/// What scope reads; of what the case's playbooks do not ask for, nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeFacts {
+    /// The flow logs of the interfaces, their subnets and VPCs.
+    pub flow_logs: Observed<Vec<FlowLog>>,
+    /// ARN of the instance's role; none where it has none.
+    pub role: Observed<Option<String>>,
+    /// The buckets whose objects the role may overwrite or delete.
+    pub buckets: Observed<Reach>,
+    /// What Access Analyzer knows of the role.
+    pub analyzed: Observed<Analyzed>,
+}
+
+/// A flow log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowLog {
+    /// Its id.
+    pub id: String,
+    /// The interface, subnet or VPC that it is of.
+    pub resource: String,
+    /// `ALL`, `ACCEPT` or `REJECT`.
+    pub traffic: String,
+    /// Whether it delivers.
+    pub delivers: bool,
+    /// Where to: a log group's name, or an ARN.
+    pub destination: String,
+    /// Whether it was made for this case.
+    pub ours: bool,
+}
+
+/// The buckets that a role may do harm to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reach {
+    /// The buckets.
+    pub buckets: Vec<ReachedBucket>,
+    /// How many buckets of the account were looked at.
+    pub asked: usize,
+    /// How many there are besides, which were not.
+    pub unasked: usize,
+}
+
+/// A bucket whose objects a role may overwrite or delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReachedBucket {
+    /// Its name.
+    pub name: String,
+    /// What the role may do, such as `s3:DeleteObject`.
+    pub actions: Vec<String>,
+    /// Whether versioning is on.
+    pub versioned: Observed<bool>,
+    /// Whether versions are deleted with a second factor only.
+    pub mfa_delete: bool,
+}
+
+/// What Access Analyzer knows of a role.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Analyzed {
+    /// The analyzers of the account in the instance's region.
+    pub analyzers: Vec<String>,
+    /// Their active findings about the role, each in a line.
+    pub findings: Vec<String>,
+}
+
 /// What release reads: everything that may have to be put back, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseFacts {
@@ -261,6 +324,8 @@ pub struct ReleaseFacts {
     pub revocations: Observed<BTreeSet<(String, String)>>,
     /// The network ACLs in which we denied addresses.
     pub acls: Observed<Vec<NetworkAcl>>,
+    /// The flow logs that were made for the case.
+    pub flow_logs: Observed<BTreeSet<String>>,
     /// The snapshots of the case.
     pub snapshots: Observed<Vec<Snapshot>>,
     /// The case that is open for the instance.

@@ -57,6 +57,18 @@ impl fmt::Display for Decision {
     }
 }
 
+/// What is looked at beside the instance, by the kind of compromise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Playbook {
+    /// Flow logs of its interfaces: found, or switched on.
+    CoinMiner,
+    /// Buckets whose objects its role may overwrite or delete: whether they keep versions.
+    Ransomware,
+    /// What Access Analyzer knows of its role.
+    Exfiltration,
+}
+
 /// The document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -118,6 +130,9 @@ pub struct Rule {
     /// How approval is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalTerms>,
+    /// What is looked at beside the instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub playbooks: Vec<Playbook>,
 }
 
 /// What holds where no rule matches.
@@ -347,6 +362,7 @@ impl Rule {
         }
         // Whoever holds the instance may hold the right to tag it.
         let weak = self.decision.is_some_and(|decision| decision < Decision::Ask);
+        few(self.playbooks.len(), &format!("{place}.playbooks"))?;
         need(!(weak && self.when.by_forgeable_tag()), &format!("{place}.decision"), || {
             "a rule by tags decides contain or ask: whoever can tag the instance could silence it otherwise; exempt it by account, vpc or instance".to_owned()
         })

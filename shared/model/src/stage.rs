@@ -34,6 +34,8 @@ pub enum Stage {
     Preserve,
     /// Copies the snapshots.
     Replicate,
+    /// Looks at what else the compromise may reach, where the policy says so.
+    Scope,
     /// Takes the power of the instance's role away.
     Revoke,
     /// Reads everything back.
@@ -46,7 +48,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Triage,
         Self::Approval,
         Self::Protect,
@@ -57,6 +59,7 @@ impl Stage {
         Self::Memory,
         Self::Preserve,
         Self::Replicate,
+        Self::Scope,
         Self::Revoke,
         Self::Verify,
         Self::Report,
@@ -76,6 +79,7 @@ impl Stage {
             Self::Memory => "memory",
             Self::Preserve => "preserve",
             Self::Replicate => "replicate",
+            Self::Scope => "scope",
             Self::Revoke => "revoke",
             Self::Verify => "verify",
             Self::Report => "report",

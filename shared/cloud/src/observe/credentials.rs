@@ -84,11 +84,12 @@ impl Cloud {
     }
 
     /// A profile by name; none where it does not exist.
-    async fn profile(&self, name: &str) -> Result<Option<Profile>, CloudError> {
+    pub(crate) async fn profile(&self, name: &str) -> Result<Option<Profile>, CloudError> {
         match self.iam.get_instance_profile().instance_profile_name(name).send().await {
             Ok(answer) => Ok(answer.instance_profile().map(|profile| Profile {
                 arn: profile.arn().to_owned(),
                 role: profile.roles().first().map(|role| role.role_name().to_owned()),
+                role_arn: profile.roles().first().map(|role| role.arn().to_owned()),
             })),
             Err(error) => match CloudError::from_sdk(PROFILE, name, &error) {
                 gone if is_no_such_entity(&gone) => Ok(None),
@@ -129,9 +130,11 @@ impl Cloud {
     }
 }
 
-struct Profile {
+/// An instance profile: its ARN, and name and ARN of the role in it.
+pub(crate) struct Profile {
     arn: String,
     role: Option<String>,
+    pub(crate) role_arn: Option<String>,
 }
 
 /// IAM's word for "there is no such thing".

@@ -12,6 +12,7 @@ mod memberships;
 mod memory;
 mod network;
 mod release;
+mod scope;
 
 use crate::{Cloud, CloudError};
 pub use baseline::FirstLook;

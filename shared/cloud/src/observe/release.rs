@@ -73,13 +73,17 @@ impl Cloud {
         let group = case.baseline.scaling.known().and_then(Option::as_ref).map(|m| m.group.as_str());
         let (
             (protection, tags, claim),
-            (vpcs, former_groups, acls),
+            (vpcs, former_groups, (acls, flow_logs)),
             (scaling, scaling_group),
             (targets, classic),
             (association, revocations, snapshots),
         ) = join5(
             join3(self.protection(id), self.tags(&resources), self.fetch_json::<Claim>(&claim_key_of(case))),
-            join3(self.vpcs(&vpcs), self.existing(&groups_before(case, &done)), self.acls_to_restore(case, &done)),
+            join3(
+                self.vpcs(&vpcs),
+                self.existing(&groups_before(case, &done)),
+                join(self.acls_to_restore(case, &done), self.flow_logs_to_end(case, &done)),
+            ),
             join(self.scaling(id), async {
                 match group {
                     Some(group) => self.scaling_sizes(group).await,
@@ -125,6 +129,7 @@ impl Cloud {
             association: association.into(),
             revocations: revocations.into(),
             acls: acls.into(),
+            flow_logs: flow_logs.into(),
             snapshots: snapshots.into(),
             claim: claim.map(|claim| claim.map(|c| c.case_id)).into(),
         })
@@ -156,6 +161,14 @@ impl Cloud {
             }
         }
         Ok(found)
+    }
+
+    /// The flow logs of the case, where it asked for some.
+    async fn flow_logs_to_end(&self, case: &Case, done: &[Action]) -> Result<BTreeSet<String>, CloudError> {
+        match done.iter().any(|action| matches!(action, Action::CreateFlowLogs { .. })) {
+            true => self.flow_logs_of(case).await,
+            false => Ok(BTreeSet::new()),
+        }
     }
 
     async fn acls_to_restore(&self, case: &Case, done: &[Action]) -> Result<Vec<NetworkAcl>, CloudError> {

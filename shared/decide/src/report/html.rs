@@ -37,6 +37,7 @@ pub fn html(material: &Material<'_>, conclusion: &Conclusion) -> String {
                 main {
                     (what_happened(material))
                     (checklist(material.checklist()))
+                    (beyond(material))
                     (timeline(material))
                     (before_and_after(case, material.reports))
                     (actions(material.reports))
@@ -65,6 +66,7 @@ fn headline(material: &Material<'_>, conclusion: &Conclusion) -> Markup {
         RunStatus::Contained => ("good", "Contained"),
         RunStatus::DryRun => ("plain", "Dry run: nothing was changed"),
         RunStatus::Released => ("plain", "Released"),
+        RunStatus::Rejected => ("plain", "Rejected: put back as it was"),
         _ if material.is_release() => ("bad", "Release is not complete"),
         _ => match conclusion.cut_off {
             Some(true) => ("bad", "Partial: cut off, but something is missing"),
@@ -129,20 +131,38 @@ fn checklist(checks: &[Check]) -> Markup {
             h2 { "Security checklist" }
             p { "Read back from AWS after the work was done. UNKNOWN never counts as a pass." }
             @if checks.is_empty() { p { strong { "There is no checklist: nothing was verified." } } }
-            @else {
-                div.scroll { table {
-                    thead { tr { th { "Result" } th { "Check" } th { "Expected" } th { "Observed" } } }
-                    tbody {
-                        @for check in checks {
-                            tr {
-                                td { span class=(format!("mark {}", check.status)) { (check.status) } }
-                                td { (check.name) }
-                                td { (check.expected) }
-                                td { (check.observed) }
-                            }
-                        }
+            @else { (table_of(checks)) }
+        }
+    }
+}
+
+fn table_of(checks: &[Check]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Result" } th { "Check" } th { "Expected" } th { "Observed" } } }
+            tbody {
+                @for check in checks {
+                    tr {
+                        td { span class=(format!("mark {}", check.status)) { (check.status) } }
+                        td { (check.name) }
+                        td { (check.expected) }
+                        td { (check.observed) }
                     }
-                } }
+                }
+            }
+        } }
+    }
+}
+
+/// What the playbooks found. Nothing of it says anything of the containment.
+fn beyond(material: &Material<'_>) -> Markup {
+    html! {
+        @if let Some((checks, notes)) = material.beyond() && !(checks.is_empty() && notes.is_empty()) {
+            section {
+                h2 { "Beyond the instance" }
+                p { "What else the compromise may reach, by the playbooks of the policy. It says nothing of the containment." }
+                @if !checks.is_empty() { (table_of(checks)) }
+                @if !notes.is_empty() { ul { @for note in notes { li { (note) } } } }
             }
         }
     }

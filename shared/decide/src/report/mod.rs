@@ -67,6 +67,11 @@ impl Material<'_> {
         self.case.stages.get(&Stage::Approval)?.answer.as_ref()
     }
 
+    /// What was found beside the instance: checks that say nothing of the containment, and what there is to know.
+    pub fn beyond(&self) -> Option<(&[Check], &[String])> {
+        self.latest(Stage::Scope).map(|report| (report.checks.as_slice(), report.notes.as_slice()))
+    }
+
     /// The newest report of a stage.
     fn latest(&self, stage: Stage) -> Option<&StageReport> {
         self.reports.iter().filter(|r| r.stage == stage).max_by_key(|r| r.attempt)
@@ -111,6 +116,7 @@ fn expected_stages(case: &Case) -> Vec<Stage> {
     stages.extend((case.policy.memory.choice == MemoryChoice::Acquire).then_some(Stage::Memory));
     stages.push(Stage::Preserve);
     stages.extend(replicate::is_wanted(case).then_some(Stage::Replicate));
+    stages.extend((!case.decided.playbooks.is_empty()).then_some(Stage::Scope));
     stages.push(Stage::Verify);
     stages
 }
