@@ -194,8 +194,10 @@ impl Suspect {
         let mut names = vec![self.id.clone()];
         names.extend(self.interfaces());
         names.extend(volumes);
-        let mut writes: Vec<String> =
-            names.iter().flat_map(|name| local().requests(name)).map(|(operation, _)| operation).collect();
+        let requests = names.iter().flat_map(|name| local().requests(name));
+        // What EC2 was only asked about is no write.
+        let meant = requests.filter(|(_, parameters)| parameters["DryRun"] != "true");
+        let mut writes: Vec<String> = meant.map(|(operation, _)| operation).collect();
         writes.retain(|operation| !READS.iter().any(|read| operation.starts_with(read)));
         writes
     }

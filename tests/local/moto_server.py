@@ -131,6 +131,10 @@ class Application:
             time.sleep(fault["delaySeconds"])
         if fault and fault["code"]:
             status, headers, content = failure(call, fault["status"], fault["code"], fault["message"])
+        elif call["service"] == "ec2" and call["parameters"].get("DryRun") == "true":
+            # As EC2 does with every request, which moto does with some.
+            words = "Request would have succeeded, but DryRun flag is set."
+            status, headers, content = failure(call, 412, "DryRunOperation", words)
         else:
             status, headers, content = self.ask_moto(environ, call)
         call["status"] = status

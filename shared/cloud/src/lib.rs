@@ -13,6 +13,7 @@ pub mod observe;
 pub mod perform;
 pub mod policy;
 mod presign;
+mod rehearse;
 mod spoke;
 pub mod ticket;
 

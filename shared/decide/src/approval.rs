@@ -165,7 +165,10 @@ pub fn question(case: &Case, planned: &[&ActionRecord], region: &str, now: Times
     };
     let plan: String = planned
         .iter()
-        .map(|record| cut(&record.words))
+        .map(|record| match &record.error {
+            Some(error) => cut(&format!("{} - {}", record.words, error.message)),
+            None => cut(&record.words),
+        })
         .chain(afterwards(case, planned))
         .map(|words| format!("  - {words}\n"))
         .collect();

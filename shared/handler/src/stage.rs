@@ -185,7 +185,9 @@ pub(crate) async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result
         let planned_before = std::mem::replace(&mut plan, work.plan(case, &facts, now(), &tally.records)).steps;
         failures = plan.obstacles.clone();
         if case.is_dry_run() {
-            tally.records.extend(plan.actions().map(planned));
+            let (records, refused) = rehearse(cloud, case, &plan).await;
+            tally.records.extend(records);
+            failures.extend(refused);
             break;
         }
         let before = tally.records.len();
@@ -229,6 +231,22 @@ fn planned(action: &Action) -> ActionRecord {
         request_id: None,
         at: now(),
     }
+}
+
+/// The records of a dry run, each with why EC2 would refuse it, where it would.
+async fn rehearse(cloud: &Cloud, case: &Case, plan: &Plan) -> (Vec<ActionRecord>, Vec<Failure>) {
+    let refusals = join_all(plan.actions().map(|action| cloud.refusal(case, action))).await;
+    let (mut records, mut failures) = (Vec::new(), Vec::new());
+    for (action, refusal) in plan.actions().zip(refusals) {
+        let mut record = planned(action);
+        if let Some(error) = refusal {
+            let failure = Failure { message: format!("would be refused: {error}"), ..error.failure() };
+            record.error = Some(failure.clone());
+            failures.push(failure);
+        }
+        records.push(record);
+    }
+    (records, failures)
 }
 
 /// Performs a group of actions at the same time. One that fails does not keep the others from being done.

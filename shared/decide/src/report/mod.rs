@@ -277,7 +277,16 @@ fn dry_run(material: &Material<'_>) -> Conclusion {
         .filter(|o| matches!(o.status, StageStatus::Failed | StageStatus::Incomplete))
         .map(|o| format!("{} could not be planned: {}", o.stage, o.summary))
         .collect();
+    let refused: Vec<&str> = material
+        .reports
+        .iter()
+        .flat_map(|report| &report.actions)
+        .filter_map(|record| record.error.as_ref().map(|error| error.message.as_str()))
+        .collect();
     let mut reason = format!("dry run: {planned} actions planned, nothing outside the case file was changed");
+    if let Some(first) = refused.first() {
+        reason = format!("{reason}; {} of them {first}", refused.len());
+    }
     if !failed.is_empty() {
         reason = format!("{reason}; {}", failed.join("; "));
     }
