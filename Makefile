@@ -78,10 +78,10 @@ vm-proof: $(VOLATILITY_VENV)/ready collector ## the collector against a real ker
 
 fuzz: ## whatever bytes come in, nothing panics: SECONDS=60 for each target (needs a C++ compiler, x86_64 Linux)
 	@cd fuzz && CARGO_TARGET_DIR=$(CACHE)/fuzz RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release --target x86_64-unknown-linux-gnu
-	@for target in trigger kcore host; do \
+	@for target in trigger policy kcore host; do \
 	    mkdir -p $(CACHE)/fuzz/corpus/$$target; echo "$$target: $(SECONDS) s"; \
 	    $(FUZZED)/$$target -max_total_time=$(SECONDS) -max_len=16384 -artifact_prefix=$(CACHE)/fuzz/$$target- -print_final_stats=1 \
-	        $(CACHE)/fuzz/corpus/$$target $(sort $(dir $(wildcard events/*/*.json))) > $(CACHE)/fuzz/$$target.log 2>&1 \
+	        $(CACHE)/fuzz/corpus/$$target $(sort $(dir $(wildcard events/*/*.json infra/policy/*.json))) > $(CACHE)/fuzz/$$target.log 2>&1 \
 	        || { tail -30 $(CACHE)/fuzz/$$target.log; exit 1; }; \
 	    grep -E "number_of_executed_units" $(CACHE)/fuzz/$$target.log; \
 	done

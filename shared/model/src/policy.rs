@@ -481,6 +481,17 @@ mod tests {
         assert!(PolicyDocument::read(twice).is_err(), "a key twice has two meanings");
     }
 
+    proptest::proptest! {
+        /// Whatever it holds, reading it ends in a document or in an error that names a place.
+        #[test]
+        fn nothing_that_is_read_panics(text in ".{0,300}", cut in 0..2000_usize) {
+            let read = |text: &str| PolicyDocument::read(text).err().map(|error| error.to_string());
+            proptest::prop_assert!(read(&text).is_none_or(|error| !error.is_empty()));
+            let shortened: String = DOCUMENTS.chars().skip(cut).take(cut).collect();
+            proptest::prop_assert!(read(&shortened).is_none_or(|error| !error.is_empty()));
+        }
+    }
+
     #[test]
     fn decisions_are_ordered_from_nothing_to_everything() {
         use Decision::{Ask, Contain, Ignore, Notify, Preserve};
