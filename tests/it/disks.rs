@@ -342,3 +342,38 @@ async fn a_destination_that_cannot_be_entered_is_said_and_what_is_here_is_kept()
     assert_eq!(report["failures"][0]["code"], "DestinationUnreadable");
     assert!(report["failures"][0]["message"].as_str().is_some_and(|m| m.contains("sts:AssumeRole of no-role")));
 }
+
+#[tokio::test]
+async fn what_is_given_up_while_it_is_shared_is_closed() {
+    let suspect = plant(&["customer"]);
+    let triaged = local().invoke("triage", &json!({"instanceId": suspect.id})).await.expect("triage");
+    let mut case = triaged["cases"][0].clone();
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(200));
+    for _ in 0..100 {
+        looks.tick().await;
+        if local().invoke("preserve", &case).await.expect("preserve")["status"] == "DONE" {
+            break;
+        }
+    }
+    // As replicate leaves it that dies between the share and the end of the copy, which comes at once here.
+    let (kept, ec2) = (suspect.snapshots().await, local().ec2().await);
+    ec2.modify_snapshot_attribute()
+        .snapshot_id(kept[0].snapshot_id().expect("an id"))
+        .attribute(aws_sdk_ec2::types::SnapshotAttributeName::CreateVolumePermission)
+        .operation_type(aws_sdk_ec2::types::OperationType::Add)
+        .user_ids("222233334444")
+        .send()
+        .await
+        .expect("shared");
+    assert_eq!(shared_with(&ec2, &kept).await, 1);
+    // As the state machine calls it once it has given up.
+    case["stages"]["replicate"] = json!({"stage": "replicate", "status": "FAILED", "summary": "GivenUp: it took too long",
+        "failures": [{"code": "GivenUp", "message": "it took too long"}]});
+    let closed = local().invoke("replicate", &case).await.expect("replicate");
+    assert_eq!(
+        (&closed["status"], &closed["failures"][0]["code"]),
+        (&json!("INCOMPLETE"), &json!("GivenUp")),
+        "{closed:#}"
+    );
+    assert_eq!(shared_with(&ec2, &kept).await, 0, "and no longer");
+}

@@ -31,6 +31,11 @@ pub fn plan(case: &Case, facts: &ReplicateFacts, now: Timestamp, tried: &[Action
         work.plan.notes.push(in_words(case));
         return work.plan;
     }
+    // The state machine has given up, or the function died for good: nothing is begun any more.
+    let given_up = case.stages.get(&Stage::Replicate).filter(|outcome| outcome.status == StageStatus::Failed);
+    if let Some(outcome) = given_up {
+        work.plan.obstacles.extend(outcome.failures.iter().cloned());
+    }
     match (destination_of(case), &facts.there) {
         (Some(to), Observed::Unknown(why)) => work.plan.obstacles.push(Failure::lasting(
             "DestinationUnreadable",
@@ -40,7 +45,11 @@ pub fn plan(case: &Case, facts: &ReplicateFacts, now: Timestamp, tried: &[Action
         _ => {}
     }
     for original in facts.here.iter().filter(|s| s.copy_of().is_none() && !s.is_failed()) {
-        work.keep(original);
+        if given_up.is_some() {
+            work.unshare(original);
+        } else {
+            work.keep(original);
+        }
     }
     let mut copies = facts.here.iter().filter(|s| s.copy_of().is_some() && !s.is_failed());
     let (mut locks, mut coming) = disks::locks(case, &here, &mut copies, tried, &mut work.plan.obstacles);
@@ -53,7 +62,7 @@ pub fn plan(case: &Case, facts: &ReplicateFacts, now: Timestamp, tried: &[Action
         work.plan.evidence.extend(there.iter().map(|s| disks::evidence(&to.place, s)));
     }
     let Work { mut plan, waiting, make, shares, .. } = work;
-    let waiting = waiting || coming;
+    let waiting = given_up.is_none() && (waiting || coming);
     plan.step(shares);
     plan.step(make);
     plan.step(locks);
@@ -451,6 +460,28 @@ mod tests {
         assert_eq!(words(&case, &facts, &[]), ["snap-0aaaaaaaaaaaaaaa1: stop sharing it with account 222233334444"]);
         facts.here[0].shared_with = Observed::Known(BTreeSet::new());
         assert!(words(&case, &facts, &[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_given_up_is_closed_and_says_what_failed_before() {
+        let mut case = case(OTHER_ACCOUNT, "alias/ours");
+        let mut facts = facts(None);
+        facts.here[0].shared_with = Observed::Known(BTreeSet::from([OTHER_ACCOUNT.to_owned()]));
+        let mut outcome = crate::report::tests::outcome(Stage::Replicate, StageStatus::Failed);
+        outcome.failures = vec![Failure::lasting("CopyFailed", "one"), Failure::lasting("GivenUp", "two")];
+        case.stages.insert(Stage::Replicate, outcome);
+        for there in [Observed::Known(Vec::new()), Observed::Unknown("denied".to_owned())] {
+            facts.there = there;
+            let plan = plan(&case, &facts, case.opened_at, &[]);
+            let words: Vec<String> = plan.actions().map(|action| format!("{}: {action}", action.target())).collect();
+            assert_eq!(words, ["snap-0aaaaaaaaaaaaaaa1: stop sharing it with account 222233334444"]);
+            let codes: Vec<&str> = plan.obstacles.iter().map(|failure| failure.code.as_str()).collect();
+            assert_eq!(codes[..2], ["CopyFailed", "GivenUp"]);
+            assert!(!matches!(
+                plan.next,
+                stasis_model::stage::Next::Wait(_) | stasis_model::stage::Next::WaitForRest(_)
+            ));
+        }
     }
 
     #[test]
