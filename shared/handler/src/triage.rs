@@ -304,7 +304,7 @@ impl Opener<'_> {
         let (baseline, finding, ticket) =
             join3(self.keep_baseline(&folder, baseline), self.keep_input(&folder), self.ticket(&case_id, &instance))
                 .await;
-        let (baseline, (finding, _)) = (baseline?, finding?);
+        let (baseline, finding) = (baseline?, finding?);
         let (ticket, ticket_by, mut failures) = ticket?;
         failures.extend(self.in_force.failure.clone());
         let opening = triage::Opening {
@@ -356,13 +356,15 @@ impl Opener<'_> {
         let mut reason = triage::no_case(&self.decided, &instance.instance_id);
         if self.decided.decision == Decision::Notify {
             let folder = format!("notified/{}/{}/{}/", instance.account, instance.region, instance.instance_id);
-            // GuardDuty sends a finding again as long as it goes on; people are told once.
-            if self.keep_input(&folder).await?.1 {
+            // GuardDuty sends a finding again as long as it goes on; people are told once. Told first and kept then: rather
+            // twice than never, where something fails between the two.
+            if self.cloud.fetch(&self.input_key(&folder)).await?.is_none() {
                 let notice = report::notice_of_finding(&self.request.source, instance, name, &self.decided);
                 self.cloud.publish(self.run.topic, &notice.subject, &notice.body).await?;
             } else {
                 reason = format!("{reason}; people were told of this finding before");
             }
+            self.keep_input(&folder).await?;
         }
         Ok(end(RunStatus::Ignored, reason))
     }
@@ -393,35 +395,41 @@ impl Opener<'_> {
         }
     }
 
-    /// Keeps what came in byte for byte. A later finding of the same id and other content is kept beside it.
-    /// Gives whether there was none of this id before, too.
-    async fn keep_input(&self, folder: &str) -> Result<(Evidence, bool), HandlerError> {
-        let body = self.run.input.get().as_bytes().to_vec();
-        let hash = sha256(&body);
-        let short: String = hash.chars().take(8).collect();
+    /// Where what came in is kept in a folder, if nothing else lies there.
+    fn input_key(&self, folder: &str) -> String {
         let id = match &self.request.source {
             Source::Finding { id: Some(id), .. } => file_name(id),
-            Source::Finding { id: None, .. } => format!("finding-{short}"),
-            Source::Request => format!("request-{short}"),
+            Source::Finding { id: None, .. } => format!("finding-{}", self.input_mark()),
+            Source::Request => format!("request-{}", self.input_mark()),
         };
-        let mut key = format!("{folder}findings/{id}.json");
-        let is_first = self.cloud.create(&key, "application/json", body.clone()).await? != Created::Exists;
-        if !is_first {
+        format!("{folder}findings/{id}.json")
+    }
+
+    /// A short mark of what came in, which differs for other content.
+    fn input_mark(&self) -> String {
+        sha256(self.run.input.get().as_bytes()).chars().take(8).collect()
+    }
+
+    /// Keeps what came in byte for byte. A later finding of the same id and other content is kept beside it.
+    async fn keep_input(&self, folder: &str) -> Result<Evidence, HandlerError> {
+        let body = self.run.input.get().as_bytes().to_vec();
+        let hash = sha256(&body);
+        let mut key = self.input_key(folder);
+        if self.cloud.create(&key, "application/json", body.clone()).await? == Created::Exists {
             let same = self.cloud.fetch(&key).await?.is_some_and(|there| there.sha256 == hash);
             if !same {
-                key = format!("{folder}findings/{id}-{short}.json");
+                key = format!("{}-{}.json", key.trim_end_matches(".json"), self.input_mark());
                 self.cloud.create(&key, "application/json", body.clone()).await?;
             }
         }
-        let evidence = Evidence {
+        Ok(Evidence {
             kind: EvidenceKind::Object,
             location: Some(format!("s3://{}/{key}", self.cloud.bucket())),
             id: key,
             description: "what started the case, as it was received".to_owned(),
             sha256: Some(hash),
             size: u64::try_from(body.len()).ok(),
-        };
-        Ok((evidence, is_first))
+        })
     }
 
     /// The ticket, where it is kept up to date, and why there is none of its own, if so. No ticket is no reason to let an

@@ -11,6 +11,7 @@ use stasis_model::check::Check;
 use stasis_model::evidence::Evidence;
 use stasis_model::ids::GroupId;
 use stasis_model::outcome::RunStatus;
+use stasis_model::policy::Decision;
 use stasis_model::stage::{Outcome, Stage, StageReport, StageStatus};
 use stasis_model::trigger::Source;
 
@@ -70,6 +71,9 @@ fn headline(material: &Material<'_>, conclusion: &Conclusion) -> Markup {
         _ if material.is_release() => ("bad", "Release is not complete"),
         _ => match conclusion.cut_off {
             Some(true) => ("bad", "Partial: cut off, but something is missing"),
+            Some(false) if !case.contains() && case.decided.decision == Decision::Ask => {
+                ("bad", "Preserved, NOT contained: without approval")
+            }
             Some(false) if !case.contains() => ("bad", "Preserved, still on the network, as asked"),
             Some(false) => ("bad", "Partial: NOT cut off from the network"),
             None => ("bad", "Partial: not known whether it is cut off"),

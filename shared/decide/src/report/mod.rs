@@ -18,6 +18,7 @@ use stasis_model::check::{Check, CheckStatus};
 use stasis_model::evidence::Evidence;
 use stasis_model::memory::MemoryChoice;
 use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
+use stasis_model::policy::Decision;
 use stasis_model::stage::{Outcome, Stage, StageReport, StageStatus};
 use std::collections::BTreeMap;
 
@@ -178,6 +179,9 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     if case.mode == Mode::Preserve {
         let why = match material.approval() {
             Some(answer) => approval::in_words(answer, case.decided.approval),
+            None if case.decided.decision == Decision::Ask => {
+                "nobody could be asked for approval, so it was not contained".to_owned()
+            }
             None => "mode preserve asked for no containment".to_owned(),
         };
         problems.insert(0, why);
