@@ -1102,6 +1102,52 @@ class Processes(unittest.TestCase):
             self.assertEqual(left, set())
 
 
+class Scope(Local):
+    def test_a_simulation_reads_the_policies_of_the_role(self) -> None:
+        iam = self.client("iam")
+        role = self.plant(own_profile=True)["instanceProfile"]
+        statements = [
+            {"Effect": "Allow", "Action": ["s3:Put*", "S3:DeleteObject"], "Resource": "arn:aws:s3:::data/*"},
+            {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"},
+        ]
+        iam.put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+        arn = iam.get_role(RoleName=role)["Role"]["Arn"]
+        results = iam.simulate_principal_policy(
+            PolicySourceArn=arn,
+            ActionNames=["s3:PutObject", "s3:DeleteObject", "s3:GetObject"],
+            ResourceArns=["arn:aws:s3:::data/*", "arn:aws:s3:::other/*"],
+        )["EvaluationResults"]
+        decisions = {(r["EvalActionName"], r["EvalResourceName"]): r["EvalDecision"] for r in results}
+        self.assertEqual(len(decisions), 6)
+        allowed = [key for key, decision in decisions.items() if decision == "allowed"]
+        self.assertEqual(allowed, [("s3:PutObject", "arn:aws:s3:::data/*")])
+        self.assertEqual(decisions["s3:DeleteObject", "arn:aws:s3:::data/*"], "explicitDeny")
+        self.refused("NoSuchEntity", iam.simulate_principal_policy, PolicySourceArn=f"{arn}x", ActionNames=["s3:GetObject"])
+
+    def test_an_analyzer_finds_the_roles_that_another_account_may_assume(self) -> None:
+        iam, analyzer = self.client("iam"), self.client("accessanalyzer")
+        (found,) = analyzer.list_analyzers()["analyzers"]
+        self.assertEqual(found["status"], "ACTIVE")
+        for name, account, findings in (("own", stack.ACCOUNT, 0), ("shared", "999999999999", 1)):
+            trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole"}]}
+            role = iam.create_role(RoleName=f"analyzed-{name}", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+            listed = analyzer.list_findings_v2(analyzerArn=found["arn"], filter={"resource": {"eq": [role]}})["findings"]
+            self.assertEqual([item["resource"] for item in listed], [role] * findings)
+
+    def test_ec2_says_what_it_would_have_done_and_does_nothing(self) -> None:
+        planted = self.plant()
+        interface = planted["networkInterfaceIds"][0]
+        group = self.group(planted["vpcId"])
+        self.refused(
+            "DryRunOperation",
+            self.ec2.modify_network_interface_attribute,
+            NetworkInterfaceId=interface,
+            Groups=[group],
+            DryRun=True,
+        )
+        self.assertEqual(self.interface_groups(interface), [planted["productionGroupId"]])
+
+
 def _trail_document(_: Any = None) -> None:
     CLIENTS["ssm"].create_document(
         Name="Trail-Document", Content=json.dumps(document("true")), DocumentType="Command"
