@@ -165,6 +165,7 @@ async fn an_instance_that_asks_by_its_tag_is_asked_about_unless_the_request_says
     let (case, token) = asked(&suspect).await;
     let kept = local().json(&format!("cases/{case}/case.json")).await;
     assert!(kept["decided"]["by"].as_str().is_some_and(|by| by.contains("its tag stasis:exempt")), "{kept:#}");
+    assert_eq!(kept["decided"]["approval"]["onExpiry"], "contain", "a tag buys no night");
     send(&token, &json!({"decision": "reject"})).await;
     assert_eq!(local().end_of(&execution).await.output()["status"], "REJECTED");
     let output = local().contain(&json!({"instanceId": suspect.id, "approve": "auto"})).await.output();

@@ -9,7 +9,7 @@ use stasis_model::case::{
 use stasis_model::disks::LockMode;
 use stasis_model::error::InputError;
 use stasis_model::memory::MemoryChoice;
-use stasis_model::policy::{Decision, Exemption, Overrides, PolicyDocument, Rule, SEVERITY_LEAST};
+use stasis_model::policy::{Decision, Exemption, OnExpiry, Overrides, PolicyDocument, Rule, SEVERITY_LEAST};
 use stasis_model::trigger::{Approve, Request, Source};
 use wildmatch::WildMatch;
 
@@ -53,11 +53,17 @@ pub fn decide(document: &PolicyDocument, subject: &Subject<'_>, settings: &mut P
             ));
         }
     }
+    let exempt = exemption(document, subject);
     let (decision, by) = match &subject.request.source {
-        Source::Request => of_request(document, subject),
-        Source::Finding { .. } => of_finding(document, rule, subject, &mut notes),
+        Source::Request => of_request(exempt.as_ref(), subject),
+        Source::Finding { .. } => of_finding(document, rule, exempt.as_ref(), subject, &mut notes),
     };
-    let terms = rule.and_then(|rule| rule.approval).or(document.approval).unwrap_or_default();
+    let mut terms = rule.and_then(|rule| rule.approval).or(document.approval).unwrap_or_default();
+    // Whoever set the tag may be the attacker: it buys a question, and no night in which nobody answers.
+    let by_tag = exempt.is_some_and(|exempt| exempt.by_tag) || rule.is_some_and(|rule| rule.when.by_forgeable_tag());
+    if decision == Decision::Ask && by_tag && decided_without_tags(document, subject) == Decision::Contain {
+        terms.on_expiry = OnExpiry::Contain;
+    }
     let mut playbooks = rule.map(|rule| rule.playbooks.clone()).unwrap_or_default();
     playbooks.sort();
     playbooks.dedup();
@@ -72,22 +78,34 @@ pub fn decide(document: &PolicyDocument, subject: &Subject<'_>, settings: &mut P
 }
 
 /// Somebody asked for it: that decides. What is exempted is asked about, unless the request says that it need not be.
-fn of_request(document: &PolicyDocument, subject: &Subject<'_>) -> (Decision, String) {
+fn of_request(exempt: Option<&Exempt>, subject: &Subject<'_>) -> (Decision, String) {
     let by = "the request".to_owned();
     match (subject.request.mode, subject.request.approve) {
         (Mode::Preserve, _) => (Decision::Preserve, by),
         (Mode::DryRun, _) | (Mode::Contain, Some(Approve::Auto)) => (Decision::Contain, by),
         (Mode::Contain, Some(Approve::Ask)) => (Decision::Ask, by),
-        (Mode::Contain, None) => match exemption(document, subject) {
-            Some((_, why)) => (Decision::Ask, format!("{by}, and {why}")),
+        (Mode::Contain, None) => match exempt {
+            Some(Exempt { why, .. }) => (Decision::Ask, format!("{by}, and {why}")),
             None => (Decision::Contain, by),
         },
+    }
+}
+
+/// What would follow if the instance had no tags that anybody can set, and nothing were exempt.
+fn decided_without_tags(document: &PolicyDocument, subject: &Subject<'_>) -> Decision {
+    match &subject.request.source {
+        Source::Request => of_request(None, subject).0,
+        Source::Finding { .. } => {
+            let rule = document.rules.iter().find(|rule| !rule.when.by_forgeable_tag() && matches(rule, subject));
+            rule.and_then(|rule| rule.decision).unwrap_or(document.otherwise.decision)
+        }
     }
 }
 
 fn of_finding(
     document: &PolicyDocument,
     rule: Option<&Rule>,
+    exempt: Option<&Exempt>,
     subject: &Subject<'_>,
     notes: &mut Vec<String>,
 ) -> (Decision, String) {
@@ -103,8 +121,8 @@ fn of_finding(
             by = format!("{by}, but {why}");
         }
     };
-    if let Some((to, why)) = exemption(document, subject) {
-        weaken(to, why);
+    if let Some(Exempt { most, why, .. }) = exempt {
+        weaken(*most, why.clone());
     }
     // What is never contained: at most people are told. To preserve harms nobody, and may go on.
     let mut never = |why: String| {
@@ -137,8 +155,18 @@ fn severity(request: &Request) -> Option<f64> {
     }
 }
 
+/// That something is exempted.
+struct Exempt {
+    /// The most that may be done.
+    most: Decision,
+    /// Why.
+    why: String,
+    /// Whether a tag of the instance says so, and no responder.
+    by_tag: bool,
+}
+
 /// The most that may be done to what is exempted, and why.
-fn exemption(document: &PolicyDocument, subject: &Subject<'_>) -> Option<(Decision, String)> {
+fn exemption(document: &PolicyDocument, subject: &Subject<'_>) -> Option<Exempt> {
     let of = |exemption: &Exemption| {
         let (what, hit) = match exemption {
             Exemption { account: Some(account), .. } => {
@@ -148,15 +176,17 @@ fn exemption(document: &PolicyDocument, subject: &Subject<'_>) -> Option<(Decisi
             Exemption { instance: Some(id), .. } => (format!("instance {id}"), *id == subject.place.instance_id),
             _ => return None,
         };
-        hit.then(|| (exemption.decision, format!("{what} is exempt ({})", exemption.reason)))
+        let why = format!("{what} is exempt ({})", exemption.reason);
+        hit.then_some(Exempt { most: exemption.decision, why, by_tag: false })
     };
     // The weakest counts, whatever the order.
-    let by_responder = document.exemptions.iter().filter_map(of).min_by_key(|(decision, _)| *decision);
+    let by_responder = document.exemptions.iter().filter_map(of).min_by_key(|exempt| exempt.most);
     by_responder.or_else(|| {
         let tag = document.exemption_tag.as_ref()?;
         let value = subject.instance.tags.get(&tag.key)?;
         let hit = tag.value.as_ref().is_none_or(|wanted| wanted == value);
-        hit.then(|| (Decision::Ask, format!("its tag {} asks not to be contained without a person", tag.key)))
+        let why = format!("its tag {} asks not to be contained without a person", tag.key);
+        hit.then_some(Exempt { most: Decision::Ask, why, by_tag: true })
     })
 }
 
@@ -394,6 +424,14 @@ mod tests {
             let policy = PolicyDocument::read(&text.to_string()).expect("a policy");
             let found = decided(&policy, &finding("Backdoor:EC2/X", 8.0), &case).0;
             assert_eq!(found.decision, expected, "{otherwise}");
+            // Nobody answers: what would have been contained without the tag is.
+            let expiry = found.approval.map(|terms| terms.on_expiry);
+            let expected = match otherwise {
+                "contain" => Some(OnExpiry::Contain),
+                "ask" => Some(OnExpiry::Preserve),
+                _ => None,
+            };
+            assert_eq!(expiry, expected, "{otherwise}");
         }
         let other = json!({"version": 1, "exemptionTag": {"key": "stasis:exempt", "value": "yes"}, "otherwise": {"decision": "contain"}});
         let policy = PolicyDocument::read(&other.to_string()).expect("a policy");
@@ -419,6 +457,7 @@ mod tests {
         ] {
             let (decided, settings) = decided(policy, &request, &sample::case());
             assert_eq!(decided.decision, expected, "{request:?}");
+            assert!(decided.approval.is_none_or(|terms| terms.on_expiry == OnExpiry::Preserve), "a responder's word");
             assert!(decided.by.starts_with("the request"), "{}", decided.by);
             assert_eq!(settings.egress, Egress::None, "of the first rule that is not about findings");
         }
@@ -465,6 +504,7 @@ mod tests {
             case.baseline.instance.tags.insert("a".to_owned(), "x".to_owned());
             let (decided, settings) = decided(&policy, &finding("Backdoor:EC2/X", severity), &case);
             prop_assert!(decided.decision >= Decision::Ask);
+            prop_assert!(decided.approval.is_none_or(|terms| terms.on_expiry == OnExpiry::Contain));
             prop_assert_eq!((settings.egress, settings.memory.choice), (Egress::Endpoints, MemoryChoice::Acquire));
         }
     }
