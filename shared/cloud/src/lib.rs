@@ -60,7 +60,6 @@ pub struct Cloud {
     ssm: aws_sdk_ssm::Client,
     ssm_at_home: aws_sdk_ssm::Client,
     s3: aws_sdk_s3::Client,
-    s3_there: aws_sdk_s3::Client,
     sns: aws_sdk_sns::Client,
     sts: aws_sdk_sts::Client,
 }
@@ -112,7 +111,6 @@ impl Cloud {
             ssm: aws_sdk_ssm::Client::new(&there),
             ssm_at_home: aws_sdk_ssm::Client::new(&here),
             s3: aws_sdk_s3::Client::new(&here),
-            s3_there: aws_sdk_s3::Client::new(&there),
             sns: aws_sdk_sns::Client::new(&here),
             sts: aws_sdk_sts::Client::new(&here),
             there,

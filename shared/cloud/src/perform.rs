@@ -12,7 +12,8 @@ use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, CopyTagsFromSource, EbsInstanceBlockDeviceSpecification, Filter,
     FlowLogsResourceType, IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification,
     InstanceSpecification, IpPermission, IpRange, Ipv6Range, LockMode, LogDestinationType, OperationType, PrefixListId,
-    ResourceType, RuleAction, SecurityGroupRule, SnapshotAttributeName, TagSpecification, TrafficType, UserIdGroupPair,
+    ResourceType, RuleAction, SecurityGroupRule, SnapshotAttributeName, TagSpecification, TrafficType,
+    UnsuccessfulItem, UserIdGroupPair,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
@@ -344,12 +345,7 @@ impl Cloud {
             .group_name(group_name(vpc, role))
             .description(purpose)
             .vpc_id(vpc.as_str())
-            .tag_specifications(
-                TagSpecification::builder()
-                    .resource_type(ResourceType::SecurityGroup)
-                    .set_tags(Some(ec2_tags(tags)))
-                    .build(),
-            )
+            .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
             .send()
             .await;
         match sent {
@@ -964,7 +960,7 @@ impl Cloud {
             .create_snapshots()
             .instance_specification(volumes.build())
             .description(description)
-            .tag_specifications(snapshot_tags(tags));
+            .tag_specifications(tag_specification(ResourceType::Snapshot, tags));
         let mut notes = Vec::new();
         let mut sent = if copied {
             call.clone()
@@ -1011,7 +1007,7 @@ impl Cloud {
             .create_snapshot()
             .volume_id(volume.as_str())
             .description(description)
-            .tag_specifications(snapshot_tags(tags))
+            .tag_specifications(tag_specification(ResourceType::Snapshot, tags))
             .customize()
             .config_override(once())
             .send()
@@ -1043,22 +1039,12 @@ impl Cloud {
             .log_group_name(log_group)
             .deliver_logs_permission_arn(role)
             .max_aggregation_interval(60)
-            .tag_specifications(
-                TagSpecification::builder()
-                    .resource_type(ResourceType::VpcFlowLog)
-                    .set_tags(Some(ec2_tags(tags)))
-                    .build(),
-            )
+            .tag_specifications(tag_specification(ResourceType::VpcFlowLog, tags))
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(CREATE, subject.as_str(), &error))?;
-        match answer.unsuccessful().iter().find_map(|item| item.error()) {
-            Some(error) => {
-                let (code, message) = (error.code().unwrap_or("Unsuccessful"), error.message().unwrap_or_default());
-                Err(CloudError::new(CREATE, subject, code, message, None))
-            }
-            None => Ok(Performed::applied(answer.request_id())),
-        }
+        unsuccessful(CREATE, &subject, answer.unsuccessful())?;
+        Ok(Performed::applied(answer.request_id()))
     }
 
     async fn delete_flow_log(&self, flow_log: &str) -> Result<Performed, CloudError> {
@@ -1070,15 +1056,11 @@ impl Cloud {
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(DELETE, flow_log, &error))?;
-        match answer.unsuccessful().iter().find_map(|item| item.error()) {
-            Some(error) if error.code() == Some("InvalidFlowLogId.NotFound") => {
-                Ok(Performed::applied(answer.request_id()).already())
-            }
-            Some(error) => {
-                let (code, message) = (error.code().unwrap_or("Unsuccessful"), error.message().unwrap_or_default());
-                Err(CloudError::new(DELETE, flow_log, code, message, None))
-            }
-            None => Ok(Performed::applied(answer.request_id())),
+        let performed = Performed::applied(answer.request_id());
+        match unsuccessful(DELETE, flow_log, answer.unsuccessful()) {
+            Ok(()) => Ok(performed),
+            Err(error) if error.code == "InvalidFlowLogId.NotFound" => Ok(performed.already()),
+            Err(error) => Err(error),
         }
     }
 
@@ -1123,7 +1105,7 @@ impl Cloud {
             .encrypted(true)
             .kms_key_id(key)
             .description(description)
-            .tag_specifications(snapshot_tags(tags));
+            .tag_specifications(tag_specification(ResourceType::Snapshot, tags));
         if encrypted && from != &place.region {
             let signed = elsewhere.signed_copy(snapshot.as_str(), from, &place.region, key)?;
             call = call.destination_region(place.region.as_str()).presigned_url(signed);
@@ -1185,8 +1167,19 @@ fn may_copy_tags(case: &Case) -> bool {
     })
 }
 
-fn snapshot_tags(tags: &[Tag]) -> TagSpecification {
-    TagSpecification::builder().resource_type(ResourceType::Snapshot).set_tags(Some(ec2_tags(tags))).build()
+fn tag_specification(resource: ResourceType, tags: &[Tag]) -> TagSpecification {
+    TagSpecification::builder().resource_type(resource).set_tags(Some(ec2_tags(tags))).build()
+}
+
+/// What EC2 did not do of a call that it answered with 200.
+fn unsuccessful(operation: &'static str, subject: &str, items: &[UnsuccessfulItem]) -> Result<(), CloudError> {
+    match items.iter().find_map(|item| item.error()) {
+        Some(error) => {
+            let (code, message) = (error.code().unwrap_or("Unsuccessful"), error.message().unwrap_or_default());
+            Err(CloudError::new(operation, subject, code, message, None))
+        }
+        None => Ok(()),
+    }
 }
 
 fn snapshot_evidence(id: &str, description: String) -> Evidence {

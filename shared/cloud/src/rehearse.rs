@@ -7,6 +7,7 @@ use aws_sdk_ec2::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::BoxError;
 use aws_smithy_types::body::SdkBody;
+use futures::future::join_all;
 use stasis_model::action::Action;
 use stasis_model::case::Case;
 
@@ -61,18 +62,18 @@ fn can_be_rehearsed(action: &Action) -> bool {
 }
 
 impl Cloud {
-    /// Why EC2 would refuse an action; none where it would do it, where nobody can be asked, or where the answer would be
-    /// another one a moment later.
-    pub async fn refusal(&self, case: &Case, action: &Action) -> Option<CloudError> {
-        if !can_be_rehearsed(action) {
-            return None;
-        }
+    /// Why EC2 would refuse each of these actions; none where it would do it, where nobody can be asked, or where the answer
+    /// would be another one a moment later.
+    pub async fn refusals(&self, case: &Case, actions: impl Iterator<Item = &Action>) -> Vec<Option<CloudError>> {
         let config = self.ec2.config().to_builder().interceptor(DryRun).build();
         let rehearsing = Self { ec2: aws_sdk_ec2::Client::from_conf(config), ..self.clone() };
-        match rehearsing.perform(case, action).await {
-            Ok(_) => None,
-            Err(error) if error.code == WOULD_DO || error.is_retryable() => None,
-            Err(error) => Some(error),
-        }
+        let asked = actions.map(|action| async {
+            if !can_be_rehearsed(action) {
+                return None;
+            }
+            let error = rehearsing.perform(case, action).await.err()?;
+            (error.code != WOULD_DO && !error.is_retryable()).then_some(error)
+        });
+        join_all(asked).await
     }
 }

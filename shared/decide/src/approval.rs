@@ -1,6 +1,7 @@
 //! Approval: the question that is put to people before an instance is contained, and what their answer means.
 
 use crate::report::{Notice, subject};
+use crate::text::one_line;
 use crate::triage;
 use serde::Deserialize;
 use serde_json::Value;
@@ -97,7 +98,7 @@ pub fn understand(heard: &Heard, terms: ApprovalTerms, asked: u32, now: Timestam
 }
 
 fn cut(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MOST).collect()
+    one_line(text, TEXT_MOST)
 }
 
 /// The answer in a sentence.

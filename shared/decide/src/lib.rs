@@ -20,6 +20,7 @@ pub mod replicate;
 pub mod report;
 pub mod revoke;
 pub mod scope;
+mod text;
 pub mod ticket;
 pub mod triage;
 pub mod verify;

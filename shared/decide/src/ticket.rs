@@ -1,5 +1,6 @@
 //! Ticket: what the ticket of a case is told, at its opening and each time that the case has come further.
 
+use crate::text::one_line;
 use serde::Serialize;
 use stasis_model::Timestamp;
 use stasis_model::case::{Case, InstanceRef};
@@ -102,7 +103,7 @@ fn finding(source: &Source) -> (Option<String>, Option<String>) {
 }
 
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MOST).collect()
+    one_line(text, TEXT_MOST)
 }
 
 /// The ARN of an instance.

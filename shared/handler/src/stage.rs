@@ -235,7 +235,7 @@ fn planned(action: &Action) -> ActionRecord {
 
 /// The records of a dry run, each with why EC2 would refuse it, where it would.
 async fn rehearse(cloud: &Cloud, case: &Case, plan: &Plan) -> (Vec<ActionRecord>, Vec<Failure>) {
-    let refusals = join_all(plan.actions().map(|action| cloud.refusal(case, action))).await;
+    let refusals = cloud.refusals(case, plan.actions()).await;
     let (mut records, mut failures) = (Vec::new(), Vec::new());
     for (action, refusal) in plan.actions().zip(refusals) {
         let mut record = planned(action);

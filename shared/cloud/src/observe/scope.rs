@@ -109,14 +109,18 @@ impl Cloud {
     }
 
     async fn reach(&self, case: &Case, role: &str) -> Result<Reach, CloudError> {
-        let pages = self.s3_there.list_buckets().max_buckets(1000).into_paginator().items().send();
+        let pages =
+            aws_sdk_s3::Client::new(&self.there).list_buckets().max_buckets(1000).into_paginator().items().send();
         let all: Vec<aws_sdk_s3::types::Bucket> =
             pages.try_collect().await.map_err(|error| CloudError::from_sdk(BUCKETS, role, &error))?;
         let total = all.len();
-        let regions: BTreeMap<String, Option<Region>> = all
+        let regions: BTreeMap<String, Region> = all
             .into_iter()
             .take(BUCKETS_MOST)
-            .filter_map(|b| Some((b.name?, b.bucket_region.and_then(|region| region.parse().ok()))))
+            .filter_map(|b| {
+                let region = b.bucket_region.and_then(|region| region.parse().ok());
+                Some((b.name?, region.unwrap_or_else(|| self.region.clone())))
+            })
             .collect();
         let names: Vec<&String> = regions.keys().collect();
         let partition = case.instance.region.partition();
@@ -128,7 +132,9 @@ impl Cloud {
                 harmful.entry(bucket).or_default().push(action);
             }
         }
-        let settings = join_all(harmful.keys().map(|bucket| self.versioning(bucket, regions.get(bucket)))).await;
+        let settings =
+            join_all(harmful.keys().map(|bucket| self.versioning(bucket, regions.get(bucket).unwrap_or(&self.region))))
+                .await;
         let buckets = harmful.into_iter().zip(settings).map(|((name, actions), setting)| {
             let (versioned, mfa_delete) = match setting {
                 Ok((versioned, mfa_delete)) => (Observed::Known(versioned), mfa_delete),
@@ -179,13 +185,9 @@ impl Cloud {
         Ok(allowed.into_iter().collect())
     }
 
-    async fn versioning(&self, bucket: &str, region: Option<&Option<Region>>) -> Result<(bool, bool), CloudError> {
-        let mut config = aws_sdk_s3::config::Builder::from(&self.there);
-        if let Some(Some(region)) = region {
-            config = config.region(aws_sdk_s3::config::Region::new(region.as_str().to_owned()));
-        } else {
-            config = config.region(aws_sdk_s3::config::Region::new(self.region.as_str().to_owned()));
-        }
+    async fn versioning(&self, bucket: &str, region: &Region) -> Result<(bool, bool), CloudError> {
+        let config = aws_sdk_s3::config::Builder::from(&self.there)
+            .region(aws_sdk_s3::config::Region::new(region.as_str().to_owned()));
         let answer = aws_sdk_s3::Client::from_conf(config.build())
             .get_bucket_versioning()
             .bucket(bucket)
@@ -199,11 +201,7 @@ impl Cloud {
     }
 
     async fn analyzed(&self, role: &str) -> Result<Analyzed, CloudError> {
-        let analyzer = aws_sdk_accessanalyzer::Client::from_conf(
-            aws_sdk_accessanalyzer::config::Builder::from(&self.there)
-                .region(aws_sdk_accessanalyzer::config::Region::new(self.region.as_str().to_owned()))
-                .build(),
-        );
+        let analyzer = aws_sdk_accessanalyzer::Client::new(&self.there);
         let listed: Vec<aws_sdk_accessanalyzer::types::AnalyzerSummary> = analyzer
             .list_analyzers()
             .into_paginator()

@@ -1,6 +1,7 @@
 //! The message to the people on call: short, plain, and true at the moment it is sent.
 
 use super::{Conclusion, Material};
+use crate::text::one_line;
 use crate::triage;
 use stasis_model::case::{Decided, InstanceRef};
 use stasis_model::outcome::RunStatus;
@@ -9,6 +10,9 @@ use stasis_model::trigger::Source;
 /// SNS takes subjects of fewer than 100 ASCII characters without line breaks
 /// (<https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>).
 const SUBJECT_MOST: usize = 99;
+
+/// The longest foreign text of a message, in characters.
+const TEXT_MOST: usize = 300;
 
 /// A message for the notification topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +73,7 @@ pub fn notice_of_finding(source: &Source, instance: &InstanceRef, name: Option<&
         Source::Request => (None, None, None, None),
     };
     let id_of = &instance.instance_id;
-    let plain = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), one_line);
+    let plain = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), |text| one_line(text, TEXT_MOST));
     let body = format!(
         "A finding names instance {id_of} ({}) in account {}, region {}. Nothing was done to the instance.\n\n\
          Type: {}\nSeverity: {}\nTitle: {}\nFinding: {}\n\n{}\n\n\
@@ -85,11 +89,6 @@ pub fn notice_of_finding(source: &Source, instance: &InstanceRef, name: Option<&
     );
     let kind = kind.unwrap_or("a finding");
     Notice { subject: subject(&format!("Stasis NOTICE: {id_of} {kind}")), body }
-}
-
-/// Foreign text on one line of a message, of bounded length.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
 /// A subject as SNS takes it.
