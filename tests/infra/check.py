@@ -966,7 +966,7 @@ def spokes_may_what_their_stages_may_and_no_more(infra):
 
 @check
 def contract_holds(infra):
-    if set(infra.template["Outputs"]) != {"ContainStateMachineArn", "ReleaseStateMachineArn", "EvidenceBucket", "NotificationTopicArn"}:
+    if set(infra.template["Outputs"]) != {"ContainStateMachineArn", "ReleaseStateMachineArn", "EvidenceBucket", "NotificationTopicArn", "SigningKeyArn"}:
         yield f"the outputs are {sorted(infra.template['Outputs'])}"
     common = infra.template["Globals"]["Function"]
     if (common["Runtime"], common["Architectures"], common["Handler"]) != ("provided.al2023", ["arm64"], "bootstrap"):

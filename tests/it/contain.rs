@@ -171,7 +171,21 @@ async fn a_finding_contains_and_preserves_an_ordinary_instance() {
     // Every hash of the manifest is that of the object, and nothing is left out of it.
     let manifest = local().json(&format!("{folder}manifest.json")).await;
     let files = manifest["files"].as_array().expect("files");
-    assert_eq!(files.len(), keys.len() - 1);
+    let sequence = manifest["sequence"].as_u64().expect("a number");
+    let own = [
+        "manifest.json".into(),
+        "manifest.sig".into(),
+        format!("manifests/{sequence}.json"),
+        format!("manifests/{sequence}.sig"),
+    ];
+    let listed: Vec<&str> = files.iter().filter_map(|file| file["key"].as_str()).collect();
+    let others: Vec<&String> =
+        keys.iter().filter(|key| !own.iter().any(|own| **key == format!("{folder}{own}"))).collect();
+    assert_eq!(listed, others);
+    assert_eq!(manifest["writer"]["function"], "stasis-report");
+    let baseline = files.iter().find(|file| file["key"] == format!("{folder}baseline.json")).expect("the baseline");
+    assert_eq!(baseline["writer"]["function"], "stasis-triage");
+    assert_eq!(baseline["lock"]["mode"], "GOVERNANCE");
     for file in files {
         let key = file["key"].as_str().expect("a key");
         assert_eq!(file["sha256"], stasis_decide::sha256(&local().object(key).await), "{key}");

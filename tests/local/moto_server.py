@@ -22,6 +22,8 @@ import sys
 import threading
 import time
 import traceback
+import urllib.error
+import urllib.request
 import uuid
 from http import HTTPStatus
 from typing import Any, Callable, Iterable
@@ -30,6 +32,8 @@ from xml.sax.saxutils import escape
 
 CREDENTIAL = re.compile(r"Credential=([^/]+)/(\d+)/([^/]+)/([^/]+)/aws4_request")
 KEPT_REQUESTS = 50_000
+# What the signing key of the stack is asked for; the stack's own keys are MiniStack's.
+SIGNING = {"GetPublicKey", "Sign"}
 QUERY_SERVICES = {"autoscaling", "elasticloadbalancing", "iam", "sts"}
 
 
@@ -92,7 +96,7 @@ class Faults:
 
 
 class Application:
-    def __init__(self, account: str, token: str, verbose: bool) -> None:
+    def __init__(self, account: str, token: str, verbose: bool, ministack: str = "") -> None:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         from . import corrections
@@ -103,6 +107,7 @@ class Application:
         self.account = account
         self.token = token
         self.verbose = verbose
+        self.ministack = ministack
         self.faults = Faults()
         self.requests: list[dict[str, Any]] = []
         self.count = 0
@@ -200,6 +205,9 @@ class Application:
             result = self.corrections.access_analyzer(call["account"], call["region"], environ["PATH_INFO"], parameters)
             return 200, [("Content-Type", "application/json")], json.dumps(result).encode()
 
+        if call["service"] == "kms" and call["operation"] in SIGNING and self.ministack:
+            return self.ask_ministack(environ)
+
         def start(status: str, headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], None]:
             answered["status"], answered["headers"] = int(status.split()[0]), headers
             return lambda _: None
@@ -218,6 +226,17 @@ class Application:
             traceback.print_exc()
             sys.stderr.flush()
             return failure(call, 500, "InternalFailure", f"moto failed: {error!r}")
+
+    def ask_ministack(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+        names = {"HTTP_AUTHORIZATION": "Authorization", "HTTP_X_AMZ_TARGET": "X-Amz-Target", "HTTP_X_AMZ_DATE": "X-Amz-Date"}
+        headers = {to: environ[name] for name, to in names.items() if name in environ}
+        headers["Content-Type"] = environ.get("CONTENT_TYPE", "application/x-amz-json-1.1")
+        request = urllib.request.Request(self.ministack, data=environ["wsgi.input"].read(), headers=headers)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
+                return reply.status, *with_request_id(list(reply.headers.items()), reply.read())
+        except urllib.error.HTTPError as error:
+            return error.code, *with_request_id(list(error.headers.items()), error.read())
 
     # -- the control endpoint ----------------------------------------------------------------------------------------
 
@@ -333,6 +352,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="moto with corrections, on a socket that is bound already")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--account", required=True)
+    parser.add_argument("--ministack", default="", help="where MiniStack answers, which has the stack's own keys")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     # moto would let any web page call it.
@@ -343,7 +363,8 @@ def main() -> None:
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = Application(arguments.account, os.environ.get("STASIS_LOCAL_TOKEN", ""), arguments.verbose)
+    token = os.environ.get("STASIS_LOCAL_TOKEN", "")
+    application = Application(arguments.account, token, arguments.verbose, arguments.ministack)
     if arguments.verbose:
         for item in application.corrections.CORRECTIONS:
             print(f"correction: {item.operation}: {item.fault} [{item.document}]", flush=True)

@@ -174,7 +174,7 @@ class LocalAws:
                 "name": "moto",
                 "argv": [
                     *(sys.executable, "-m", "local.moto_server"),
-                    *("--fd", str(moto.fileno()), "--account", self.account),
+                    *("--fd", str(moto.fileno()), "--account", self.account, "--ministack", self.ministack_url),
                     *(["--verbose"] if self.verbose else []),
                 ],
                 "env": {

@@ -14,6 +14,7 @@ pub mod perform;
 pub mod policy;
 mod presign;
 mod rehearse;
+mod sign;
 mod spoke;
 pub mod ticket;
 
@@ -21,8 +22,11 @@ pub use error::CloudError;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use stasis_model::evidence::Writer;
 use stasis_model::ids::{AccountId, Region};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// Where Stasis itself is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Cloud {
     home: Home,
     region: Region,
     sessions: spoke::Sessions,
+    /// As what this process writes into the bucket, asked once.
+    writer: Arc<OnceCell<Writer>>,
     autoscaling: aws_sdk_autoscaling::Client,
     cloudtrail: aws_sdk_cloudtrail::Client,
     ec2: aws_sdk_ec2::Client,
@@ -56,6 +62,7 @@ pub struct Cloud {
     elbv2: aws_sdk_elasticloadbalancingv2::Client,
     iam: aws_sdk_iam::Client,
     kms: aws_sdk_kms::Client,
+    kms_at_home: aws_sdk_kms::Client,
     sfn: aws_sdk_sfn::Client,
     ssm: aws_sdk_ssm::Client,
     ssm_at_home: aws_sdk_ssm::Client,
@@ -82,15 +89,23 @@ impl Cloud {
     /// The clients of home.
     pub fn new(config: &SdkConfig, home: Home) -> Self {
         let region = home.region.clone();
-        Self::of(config, config, home, &region, spoke::Sessions::default())
+        Self::of(config, config, home, &region, spoke::Sessions::default(), Arc::default())
     }
 
     /// The clients of a place, with the settings `there`.
     pub(crate) fn of_place(at_home: &Self, there: &SdkConfig, region: &Region) -> Self {
-        Self::of(&at_home.config, there, at_home.home.clone(), region, at_home.sessions.clone())
+        let (sessions, writer) = (at_home.sessions.clone(), at_home.writer.clone());
+        Self::of(&at_home.config, there, at_home.home.clone(), region, sessions, writer)
     }
 
-    fn of(config: &SdkConfig, there: &SdkConfig, home: Home, region: &Region, sessions: spoke::Sessions) -> Self {
+    fn of(
+        config: &SdkConfig,
+        there: &SdkConfig,
+        home: Home,
+        region: &Region,
+        sessions: spoke::Sessions,
+        writer: Arc<OnceCell<Writer>>,
+    ) -> Self {
         let in_region = |config: &SdkConfig, region: &Region| {
             config.to_builder().region(aws_config::Region::new(region.as_str().to_owned())).build()
         };
@@ -99,6 +114,7 @@ impl Cloud {
             config: config.clone(),
             region: region.clone(),
             sessions,
+            writer,
             autoscaling: aws_sdk_autoscaling::Client::new(&there),
             cloudtrail: aws_sdk_cloudtrail::Client::new(&there),
             ec2: aws_sdk_ec2::Client::new(&there),
@@ -107,6 +123,7 @@ impl Cloud {
             elbv2: aws_sdk_elasticloadbalancingv2::Client::new(&there),
             iam: aws_sdk_iam::Client::new(&there),
             kms: aws_sdk_kms::Client::new(&there),
+            kms_at_home: aws_sdk_kms::Client::new(&here),
             sfn: aws_sdk_sfn::Client::new(&here),
             ssm: aws_sdk_ssm::Client::new(&there),
             ssm_at_home: aws_sdk_ssm::Client::new(&here),

@@ -13,6 +13,7 @@ mod network_acl;
 pub mod policy;
 pub mod prepare;
 pub mod preserve;
+pub mod proof;
 pub mod protect;
 pub mod quarantine;
 pub mod release;

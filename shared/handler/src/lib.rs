@@ -5,6 +5,7 @@ pub mod approval;
 pub mod error;
 pub mod release;
 pub mod report;
+mod seal;
 pub mod settings;
 pub mod stage;
 mod telemetry;
@@ -92,5 +93,10 @@ async fn start() -> Result<(Settings, Cloud), lambda_runtime::Error> {
     let settings = Settings::from_env()?;
     let config = stasis_cloud::sdk_config(&settings.function).await;
     let cloud = Cloud::new(&config, settings.home.clone());
+    // Asked beside the work, so that the first write need not wait for it.
+    let asks = cloud.clone();
+    tokio::spawn(async move {
+        asks.writer().await;
+    });
     Ok((settings, cloud))
 }

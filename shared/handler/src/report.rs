@@ -2,44 +2,77 @@
 //! decided by the decide crate; this only brings it together.
 
 use crate::HandlerError;
+use crate::seal::seal;
 use crate::settings::Settings;
-use crate::stage::{case_span, keep_report, load_case};
+use crate::stage::{case_of, case_span, keep_report, load_case};
 use crate::ticket::tell;
-use futures::future::join_all;
 use lambda_runtime::Diagnostic;
+use serde::Serialize;
 use serde_json::Value;
 use stasis_cloud::Cloud;
-use stasis_cloud::casefile::Digested;
-use stasis_decide::manifest::{self, ManifestEntry};
-use stasis_decide::memory;
+use stasis_decide::manifest::{self, Manifest};
 use stasis_decide::report::{self, Conclusion, Material};
 use stasis_model::case::{Case, Mode};
+use stasis_model::error::InputError;
 use stasis_model::evidence::{Evidence, EvidenceKind};
+use stasis_model::ids::CaseId;
 use stasis_model::outcome::{RunResult, RunStatus};
 use stasis_model::stage::{Failure, FileRef, Stage, StageReport, StageStatus};
 use stasis_model::{SCHEMA, Timestamp, now};
-use std::collections::BTreeMap;
 use tracing::Instrument as _;
 
-/// Up to this size the image of the memory is read once more for its hash, in bytes; above it takes too long.
-const READ_AGAIN: u64 = 1 << 30;
+/// What a call is answered with.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// What the run came to.
+    Run(Box<RunResult>),
+    /// The manifests that cases were sealed with again.
+    Sealed(Vec<FileRef>),
+}
+
 /// Key of the input that says whether the run is over.
 const FINAL: &str = "final";
 
 /// Answers one call of the report.
-pub async fn answer(
-    cloud: &Cloud,
-    settings: &Settings,
-    topic: &str,
-    mut input: Value,
-) -> Result<RunResult, Diagnostic> {
+pub async fn answer(cloud: &Cloud, settings: &Settings, topic: &str, mut input: Value) -> Result<Answer, Diagnostic> {
+    if let Some(cases) = input.get("seal") {
+        return seal_again(cloud, settings, cases).await.map(Answer::Sealed).map_err(Diagnostic::from);
+    }
     let last = input.as_object_mut().and_then(|fields| fields.remove(FINAL)).and_then(|v| v.as_bool()).unwrap_or(true);
     let case = load_case(cloud, settings, input).await?;
     let span = case_span(&case, Stage::Report);
-    Box::pin(write(cloud, topic, case, last)).instrument(span).await.map_err(Diagnostic::from)
+    let written = Box::pin(write(cloud, settings, topic, case, last)).instrument(span).await;
+    written.map(|result| Answer::Run(Box::new(result))).map_err(Diagnostic::from)
 }
 
-async fn write(cloud: &Cloud, topic: &str, mut case: Case, last: bool) -> Result<RunResult, HandlerError> {
+/// Seals cases again that something was added to once their runs were over. A run that still goes on seals its own.
+async fn seal_again(cloud: &Cloud, settings: &Settings, cases: &Value) -> Result<Vec<FileRef>, HandlerError> {
+    let ids: Vec<CaseId> = serde_json::from_value(cases.clone()).map_err(|error| {
+        InputError::invalid("seal", format!("must be the ids of cases that findings were added to: {error}"))
+    })?;
+    let mut sealed = Vec::new();
+    for id in &ids {
+        let case = case_of(cloud, id).await?;
+        let newest: Option<Manifest> = cloud.fetch_json(&format!("{}{}", case.prefix(), manifest::NAME)).await?;
+        if newest.is_some_and(|newest| newest.complete) {
+            let now = seal(cloud, settings, &case, true).await?;
+            if let Some(problem) = now.problems.first() {
+                tracing::error!(case = %id, problem, "the seal is not whole");
+            }
+            sealed.push(now.manifest);
+        }
+    }
+    Ok(sealed)
+}
+
+async fn write(
+    cloud: &Cloud,
+    settings: &Settings,
+    topic: &str,
+    mut case: Case,
+    last: bool,
+) -> Result<RunResult, HandlerError> {
     let started_at = now();
     case.stages =
         std::mem::take(&mut case.stages).into_iter().map(|(stage, outcome)| (stage, outcome.in_words())).collect();
@@ -79,7 +112,7 @@ async fn write(cloud: &Cloud, topic: &str, mut case: Case, last: bool) -> Result
         size,
     };
     let outcome = keep_report(cloud, own_report(&case, started_at, &conclusion, page, &failures)).await?;
-    write_manifest(cloud, &case, last).await?;
+    let sealed = seal(cloud, settings, &case, last).await?;
     // The report was written before this was known, so it does not say so; the answer does.
     if let Some(problem) = unheard {
         say(&mut conclusion, &problem);
@@ -87,7 +120,11 @@ async fn write(cloud: &Cloud, topic: &str, mut case: Case, last: bool) -> Result
     if let Some(problem) = untold {
         conclusion.reason = format!("{}; {problem}", conclusion.reason);
     }
+    for problem in &sealed.problems {
+        say(&mut conclusion, problem);
+    }
     let mut result = report::result(&material, &conclusion);
+    result.manifest = Some(sealed.manifest);
     for instance in &mut result.instances {
         instance.stages.insert(Stage::Report, outcome.clone());
     }
@@ -145,38 +182,4 @@ fn own_report(
         notes: Vec::new(),
         answer: None,
     }
-}
-
-/// Writes the manifest, last of all, so that it lists everything else.
-async fn write_manifest(cloud: &Cloud, case: &Case, complete: bool) -> Result<(), HandlerError> {
-    let key = format!("{}{}", case.prefix(), manifest::NAME);
-    let listed = cloud.list(&case.prefix()).await?;
-    let sizes: BTreeMap<&str, u64> = listed.iter().map(|o| (o.key.as_str(), o.size)).collect();
-    let keys: Vec<&str> = listed.iter().map(|o| o.key.as_str()).filter(|k| *k != key).collect();
-    let image = memory::image_key(case);
-    let (large, keys): (Vec<&str>, Vec<&str>) =
-        keys.into_iter().partition(|key| *key == image && sizes.get(key).is_some_and(|size| *size > READ_AGAIN));
-    let digested = join_all(keys.iter().map(|key| cloud.digest(key))).await;
-    let mut files = Vec::new();
-    for (key, digested) in keys.iter().zip(digested) {
-        if let Some(Digested { size, version_id, sha256 }) = digested? {
-            files.push(ManifestEntry { key: (*key).to_owned(), version_id, size, sha256, hashed_by_collector: false });
-        }
-    }
-    for key in large {
-        let outcome = cloud.acquisition(case).await?;
-        files.push(ManifestEntry {
-            key: key.to_owned(),
-            size: sizes.get(key).copied().unwrap_or_default(),
-            version_id: outcome.as_ref().and_then(|outcome| outcome.version_id.clone()),
-            sha256: outcome.and_then(|outcome| outcome.sha256).unwrap_or_else(|| "not known".to_owned()),
-            hashed_by_collector: true,
-        });
-    }
-    let previous = cloud.fetch(&key).await?.map(|f| FileRef { key: key.clone(), sha256: f.sha256 });
-    let manifest = manifest::manifest(&case.case_id, &case.ticket, files, previous, complete, now());
-    let body = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| HandlerError::Bug(format!("the manifest cannot be written as JSON: {error}")))?;
-    cloud.write(&key, "application/json", body).await?;
-    Ok(())
 }

@@ -27,6 +27,7 @@ pub struct Settings {
     /// The built-in policy document, with what the stack says of it.
     pub built_in: PolicyDocument,
     topic: Option<String>,
+    signing_key: Option<String>,
 }
 
 /// A setting that is missing or malformed.
@@ -42,6 +43,7 @@ const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 const ACCOUNT: &str = "STASIS_ACCOUNT";
 const BUCKET: &str = "STASIS_EVIDENCE_BUCKET";
 const TOPIC: &str = "STASIS_TOPIC_ARN";
+const SIGNING_KEY: &str = "STASIS_SIGNING_KEY_ARN";
 const REQUEST_SOURCES: &str = "STASIS_REQUEST_SOURCES";
 const OWNER: &str = "STASIS_OWNER";
 const EGRESS: &str = "STASIS_EGRESS";
@@ -132,6 +134,7 @@ impl Settings {
             policy_parameter: value(POLICY_PARAMETER),
             built_in: built_in(&value)?,
             topic: value(TOPIC),
+            signing_key: value(SIGNING_KEY),
         })
     }
 
@@ -141,6 +144,14 @@ impl Settings {
     /// Where it is not set.
     pub fn topic(&self) -> Result<&str, SettingsError> {
         self.topic.as_deref().ok_or(SettingsError { name: TOPIC, problem: "is not set".to_owned() })
+    }
+
+    /// ARN of the key that signs manifests; only the report needs it.
+    ///
+    /// # Errors
+    /// Where it is not set.
+    pub fn signing_key(&self) -> Result<&str, SettingsError> {
+        self.signing_key.as_deref().ok_or(SettingsError { name: SIGNING_KEY, problem: "is not set".to_owned() })
     }
 }
 

@@ -354,6 +354,10 @@ fn summary(
 /// where it cannot be written down: the answer then says that, instead of an error that would hide it.
 pub(crate) async fn keep_report(cloud: &Cloud, mut report: StageReport) -> Result<StageOutcome, HandlerError> {
     let folder = format!("{}stages/{}/", prefix(&report.case_id), report.stage);
+    // The one before it is known by number alone where its own answer got lost: the chain is of what was kept.
+    if report.attempt > 1 && report.previous.is_none() {
+        follow_on(cloud, &folder, &mut report).await;
+    }
     for _ in 0..3 {
         let body = serde_json::to_vec_pretty(&report).map_err(|error| {
             HandlerError::Bug(format!("the report of {} cannot be written as JSON: {error}", report.stage))

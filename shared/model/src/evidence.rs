@@ -1,5 +1,6 @@
 //! A piece of evidence: where it is and how to know that it is whole.
 
+use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What kind of evidence it is.
@@ -33,4 +34,25 @@ pub struct Evidence {
     /// Size in bytes, for an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+}
+
+/// Who wrote an object of the case file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Writer {
+    /// The Lambda function.
+    pub function: String,
+    /// ARN of the role session that it ran as, as CloudTrail names it.
+    pub session: String,
+}
+
+/// How S3 Object Lock keeps a version of an object
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectLock {
+    /// `GOVERNANCE` or `COMPLIANCE`.
+    pub mode: String,
+    /// Until then.
+    pub until: Timestamp,
 }

@@ -2,7 +2,7 @@
 
 use crate::check::Check;
 use crate::ids::{CaseId, InstanceId, Ticket};
-use crate::stage::{Stage, StageOutcome};
+use crate::stage::{FileRef, Stage, StageOutcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,6 +73,10 @@ pub struct RunResult {
     pub evidence: Option<String>,
     /// The report, `s3://…`.
     pub report: Option<String>,
+    /// The manifest that the case was sealed with: kept in the execution's history, it tells an older one that was put
+    /// back from the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<FileRef>,
 }
 
 impl RunResult {
@@ -86,6 +90,7 @@ impl RunResult {
             instances: Vec::new(),
             evidence: None,
             report: None,
+            manifest: None,
         }
     }
 }

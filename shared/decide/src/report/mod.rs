@@ -313,6 +313,7 @@ pub fn result(material: &Material<'_>, conclusion: &Conclusion) -> RunResult {
         }],
         evidence: Some(format!("s3://{}/{}", case.bucket, case.prefix())),
         report: Some(format!("s3://{}/{}{NAME}", case.bucket, case.prefix())),
+        manifest: None,
     }
 }
 
