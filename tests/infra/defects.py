@@ -475,6 +475,11 @@ DEFECTS = [
         lambda i: i.schema["$defs"]["rule"].pop("then"),
     ),
     (
+        "a schema that lets a tag's rule silence without saying so",
+        "schema_of_the_policy_agrees_with_its_reader",
+        lambda i: i.schema.pop("then"),
+    ),
+    (
         "an installation that contains at once",
         "built_in_policy_is_what_the_stack_says",
         lambda i: setting(i.template["Parameters"]["Decision"], "Default", "contain"),
