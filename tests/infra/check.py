@@ -345,6 +345,49 @@ def expressions_are_jsonata_and_know_their_names(infra):
                 yield f"{where} reads a result where there is none"
 
 
+def caught(state, case, given, error):
+    """What the Catch of a state hands on where it fails with an error."""
+    text = state["Catch"][0]["Output"]
+    text = text if isinstance(text, str) else text["approval"]
+    expression = jsonata.Jsonata(text.removeprefix("{%").removesuffix("%}").strip())
+    expression.assign("case", case)
+    expression.assign("states", {"input": given, "errorOutput": error})
+    found = expression.evaluate(None)
+    return found[0]["approval"] if isinstance(found, list) else found
+
+
+@check
+def a_question_that_fails_is_answered_by_the_policy(infra):
+    """Where what came of it cannot be kept: a yes is a yes, a no a no, and else counts what the policy says of no answer."""
+    states = dict(infra.states())
+    error = {"Error": "Sandbox.Timedout", "Cause": "c" * 2000}
+    unasked = {"contain": ("unasked", True), "preserve": ("unasked", False)}
+    approved, rejected = dict.fromkeys(unasked, ("approved", True)), dict.fromkeys(unasked, ("rejected", False))
+    for name, given, wanted in [
+        ("ApprovalSettle", {"asked": 1, "heard": {"answer": {"decision": "approve", "by": "ada"}}}, approved),
+        ("ApprovalSettle", {"asked": 1, "heard": {"answer": {"decision": "reject", "by": "ada"}}}, rejected),
+        ("ApprovalSettle", {"asked": 1, "heard": {"answer": {"decision": "perhaps"}}}, unasked),
+        ("ApprovalSettle", {"asked": 3, "heard": {"answer": "an answer of more than 4096 characters"}}, unasked),
+        ("ApprovalSettle", {"asked": 1, "heard": {"answer": None}}, unasked),
+        ("ApprovalSettle", {"asked": 1, "heard": {"error": {"Error": "Rejected", "Cause": "a freeze"}}}, rejected),
+        ("ApprovalSettle", {"asked": 1, "heard": {"error": {"Error": "rejected", "Cause": ""}}}, rejected),
+        ("ApprovalSettle", {"asked": 1, "heard": {"error": {"Error": "States.Timeout", "Cause": ""}}}, unasked),
+        ("ApprovalSettle", {"asked": 1, "heard": {"error": {"Error": "Denied", "Cause": "sns:Publish"}}}, unasked),
+        ("AskFirst", {"caseId": "case-1"}, unasked),
+    ]:
+        for expiry, (verdict, contain) in wanted.items():
+            case = {"decided": {"approval": {"minutes": 5, "onExpiry": expiry}}}
+            found = caught(states[name], case, given, error)
+            where = f"{name} after {json.dumps(given)} and onExpiry {expiry}"
+            answer = found.get("answer", {})
+            if (answer.get("verdict"), answer.get("contain")) != (verdict, contain):
+                yield f"{where} answers {answer}"
+            if not set(answer) <= {"verdict", "contain", "by", "reason", "at"} or not re.match(r"\d{4}-\d\d-\d\dT.*Z$", answer.get("at", "")):
+                yield f"{where} answers {answer}, which is no answer"
+            if (found["stage"], found["status"], found["failures"][0]["code"]) != ("approval", "FAILED", "Sandbox.Timedout"):
+                yield f"{where} does not say what failed"
+
+
 @check
 def variables_are_set_in_their_own_scope(infra):
     """AWS refuses to assign in a Map or Parallel what an outer scope assigns, and a branch cannot reach outwards."""

@@ -104,6 +104,20 @@ DEFECTS = [
         lambda i: setting(state(i, "Triage"), "Assign", {"case": {}}),
     ),
     (
+        "a question that fails and leaves the instance on the network",
+        "a_question_that_fails_is_answered_by_the_policy",
+        lambda i: setting(state(i, "AskFirst")["Catch"][0], "Output", state(i, "AskFirst")["Catch"][0]["Output"].replace("onExpiry", "minutes")),
+    ),
+    (
+        "a no that cannot be kept and contains",
+        "a_question_that_fails_is_answered_by_the_policy",
+        lambda i: setting(
+            state(i, "ApprovalSettle")["Catch"][0]["Output"],
+            "approval",
+            state(i, "ApprovalSettle")["Catch"][0]["Output"]["approval"].replace("decision = 'reject'", "decision = 'no'"),
+        ),
+    ),
+    (
         "Output on a Parallel",
         "no_state_leans_on_what_the_local_emulator_ignores",
         lambda i: setting(state(i, "WaitForWork"), "Output", {}),
@@ -473,6 +487,11 @@ DEFECTS = [
         "a schema that lets a tag silence",
         "schema_of_the_policy_agrees_with_its_reader",
         lambda i: i.schema["$defs"]["rule"].pop("then"),
+    ),
+    (
+        "a schema that lets a tag's rule silence without saying so",
+        "schema_of_the_policy_agrees_with_its_reader",
+        lambda i: i.schema.pop("then"),
     ),
     (
         "an installation that contains at once",

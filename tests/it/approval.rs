@@ -149,10 +149,10 @@ async fn who_fails_the_task_rejects_and_a_request_may_ask_too() {
     let execution = local().start_contain(&json!({"instanceId": suspect.id, "approve": "ask", "reason": "odd"})).await;
     let (_, token) = asked(&suspect).await;
     let sfn = aws_sdk_sfn::Client::new(&local().config("SFN").await);
-    sfn.send_task_failure().task_token(token).error("NotNow").cause("a freeze").send().await.expect("taken");
+    sfn.send_task_failure().task_token(token).error("Rejected").cause("a freeze").send().await.expect("taken");
     let output = local().end_of(&execution).await.output();
     assert_eq!(output["status"], "REJECTED", "{output:#}");
-    assert!(output["reason"].as_str().is_some_and(|r| r.contains("NotNow a freeze")), "{output:#}");
+    assert!(output["reason"].as_str().is_some_and(|r| r.contains("Rejected a freeze")), "{output:#}");
 }
 
 #[tokio::test]

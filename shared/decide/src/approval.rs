@@ -18,8 +18,9 @@ use stasis_model::trigger::Source;
 pub const ASKED_MOST: u32 = 3;
 /// The longest name and reason of an answer that are kept, in characters.
 const TEXT_MOST: usize = 300;
-/// Errors by which the task that asks can end without anybody having answered.
-const OUR_ERRORS: [&str; 7] = ["InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "Bug"];
+/// The error by which somebody who fails the task says no. Every other one may be that of a function that broke, whose names
+/// nobody knows all.
+const REJECTED: &str = "Rejected";
 /// The error of a task that waited in vain
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>).
 const TIMEOUT: [&str; 2] = ["States.Timeout", "States.HeartbeatTimeout"];
@@ -85,14 +86,11 @@ pub fn understand(heard: &Heard, terms: ApprovalTerms, asked: u32, now: Timestam
         Heard::Error { error, .. } if TIMEOUT.contains(&error.as_str()) => {
             Ok(in_time(Verdict::Expired, by_terms, None, None))
         }
-        Heard::Error { error, cause }
-            if OUR_ERRORS.contains(&error.as_str()) || error.starts_with("Lambda.") || error.starts_with("States.") =>
-        {
-            Ok(in_time(Verdict::Unasked, by_terms, None, Some(format!("{error}: {cause}"))))
-        }
-        // Whoever fails the task does not want it to go on.
-        Heard::Error { error, cause } => {
+        Heard::Error { error, cause } if error.eq_ignore_ascii_case(REJECTED) => {
             Ok(in_time(Verdict::Rejected, false, None, Some(format!("the task was failed: {error} {cause}"))))
+        }
+        Heard::Error { error, cause } => {
+            Ok(in_time(Verdict::Unasked, by_terms, None, Some(format!("{error}: {cause}"))))
         }
     }
 }
@@ -230,8 +228,15 @@ mod tests {
             (error("States.Timeout"), CONTAIN, Verdict::Expired, true),
             (error("Denied"), PRESERVE, Verdict::Unasked, false),
             (error("Lambda.Unknown"), CONTAIN, Verdict::Unasked, true),
-            (error("NotOnMyWatch"), CONTAIN, Verdict::Rejected, false),
-            (error(""), CONTAIN, Verdict::Rejected, false),
+            (error("Rejected"), CONTAIN, Verdict::Rejected, false),
+            (error("rejected"), CONTAIN, Verdict::Rejected, false),
+            // So a function ends that broke.
+            (error("Sandbox.Timedout"), CONTAIN, Verdict::Unasked, true),
+            (error("Runtime.ExitError"), CONTAIN, Verdict::Unasked, true),
+            (error("Runtime.InitError"), PRESERVE, Verdict::Unasked, false),
+            (error("&'static str"), PRESERVE, Verdict::Unasked, false),
+            (error("NotOnMyWatch"), CONTAIN, Verdict::Unasked, true),
+            (error(""), CONTAIN, Verdict::Unasked, true),
         ] {
             let answer = understand(&heard, terms, 1, sample::time()).expect("understood");
             assert_eq!((answer.verdict, answer.contain), (verdict, contain), "{heard:?}");
@@ -265,6 +270,14 @@ mod tests {
                 prop_assert_eq!(answer.contain, word == "approve");
                 prop_assert!(answer.by.is_none_or(|by| by.chars().count() <= TEXT_MOST && !by.chars().any(char::is_control)));
             }
+        }
+
+        /// Whatever ends the task: nothing is put back unless somebody said no.
+        #[test]
+        fn no_other_error_rejects(name in "[A-Za-z.]{0,20}|Rejected.|.Rejected|Denied") {
+            let answer = understand(&error(&name), PRESERVE, 1, sample::time()).expect("understood");
+            prop_assert_eq!(answer.verdict == Verdict::Rejected, name.eq_ignore_ascii_case("rejected"));
+            prop_assert!(!answer.contain);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Policy: what is to be done about one instance, and under which settings, by whom and why. The first rule that matches
-//! decides; exemptions, age and severity can only weaken what it says, and tags can only ask.
+//! decides; exemptions, age and severity can only weaken what it says. What whoever holds the instance can bring about - its
+//! tags, and interfaces in other VPCs - only makes it stricter, and a tag may have people asked.
 
 use stasis_model::Timestamp;
 use stasis_model::baseline::Instance;
@@ -8,9 +9,15 @@ use stasis_model::case::{
 };
 use stasis_model::disks::LockMode;
 use stasis_model::error::InputError;
+use stasis_model::ids::VpcId;
 use stasis_model::memory::MemoryChoice;
-use stasis_model::policy::{Decision, Exemption, OnExpiry, Overrides, PolicyDocument, Rule, SEVERITY_LEAST};
+use stasis_model::policy::{
+    ApprovalTerms, Decision, Exemption, OnExpiry, Overrides, Playbook, PolicyDocument, Rule, SEVERITY_LEAST,
+    is_forgeable,
+};
 use stasis_model::trigger::{Approve, Request, Source};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use wildmatch::WildMatch;
 
 /// The built-in policy, as docs/policy.md shows it.
@@ -41,38 +48,181 @@ pub fn built_in() -> Result<PolicyDocument, InputError> {
 }
 
 /// What follows from the policy `document` for a subject. `settings` are the stack's, and become those of the case.
+///
+/// Whoever holds the instance may hold the right to attach an interface of another VPC to it: it is judged as if it were in
+/// each of its VPCs alone, and in every respect the strictest counts.
 pub fn decide(document: &PolicyDocument, subject: &Subject<'_>, settings: &mut Policy) -> Decided {
     apply(settings, &document.settings, false);
-    let rule = document.rules.iter().find(|rule| matches(rule, subject));
-    let mut notes = Vec::new();
-    if let Some(rule) = rule {
-        for setting in apply(settings, &rule.settings, rule.when.by_forgeable_tag()) {
-            notes.push(format!(
+    let vpcs = vpcs(subject.instance);
+    let mut each = vpcs.iter().copied();
+    let first = judge(document, subject, each.next(), settings);
+    let others: Vec<Outcome<'_>> = each.map(|vpc| judge(document, subject, Some(vpc), settings)).collect();
+    let differ = others.iter().any(|other| *other != first);
+    let mut outcome = others.into_iter().fold(first, Outcome::stricter);
+    if differ {
+        let names: Vec<&str> = vpcs.iter().map(|vpc| vpc.as_str()).collect();
+        outcome.notes.push(format!(
+            "it has interfaces in several VPCs ({}): it is judged as if it were in each of them alone, and in every respect the strictest counts",
+            names.join(", ")
+        ));
+    }
+    *settings = outcome.settings;
+    Decided {
+        decision: outcome.decision,
+        by: outcome.by,
+        policy: String::new(),
+        approval: (outcome.decision == Decision::Ask).then_some(outcome.terms),
+        playbooks: outcome.playbooks.into_iter().collect(),
+        notes: outcome.notes,
+    }
+}
+
+/// The VPCs of an instance, each once, that of the instance itself first.
+fn vpcs(instance: &Instance) -> Vec<&VpcId> {
+    let mut known = Vec::new();
+    for vpc in instance.vpc_id.iter().chain(instance.interfaces.iter().map(|interface| &interface.vpc_id)) {
+        if !known.contains(&vpc) {
+            known.push(vpc);
+        }
+    }
+    known
+}
+
+/// The subject as it is read for one look at the document.
+struct Reading<'a> {
+    subject: &'a Subject<'a>,
+    /// The VPC that it counts as being in.
+    vpc: Option<&'a VpcId>,
+    /// Whether the tags count that anybody can set.
+    every_tag: bool,
+}
+
+impl Reading<'_> {
+    fn tag(&self, key: &str) -> Option<&String> {
+        if self.every_tag || !is_forgeable(key) { self.subject.instance.tags.get(key) } else { None }
+    }
+}
+
+/// What follows from the document for one reading of the subject.
+#[derive(PartialEq)]
+struct Outcome<'a> {
+    rule: Option<&'a Rule>,
+    decision: Decision,
+    by: String,
+    /// How approval is asked for, where it is.
+    terms: ApprovalTerms,
+    settings: Policy,
+    playbooks: BTreeSet<Playbook>,
+    notes: Vec<String>,
+}
+
+impl Outcome<'_> {
+    /// The stricter of two in every respect.
+    fn stricter(mut self, other: Self) -> Self {
+        apply(&mut self.settings, &all_of(&other.settings), true);
+        self.playbooks.extend(other.playbooks);
+        match self.decision.cmp(&other.decision) {
+            Ordering::Less => Self {
+                settings: self.settings,
+                playbooks: self.playbooks,
+                rule: other.rule,
+                decision: other.decision,
+                by: other.by,
+                terms: other.terms,
+                notes: other.notes,
+            },
+            Ordering::Equal => Self { terms: stricter(self.terms, other.terms), ..self },
+            Ordering::Greater => self,
+        }
+    }
+}
+
+/// The settings of a case that have an order of strictness.
+fn all_of(settings: &Policy) -> Overrides {
+    Overrides {
+        egress: Some(settings.egress),
+        tracked_connections: Some(settings.tracked_connections),
+        remote_addresses: Some(settings.remote_addresses),
+        minimum_size: None,
+        credentials: Some(settings.credentials),
+        memory: Some(settings.memory.choice),
+        snapshot_lock: Some(settings.disks.lock),
+        retention_days: Some(settings.disks.lock_days),
+    }
+}
+
+/// The stricter terms: those that contain before those that do not, and the sooner the stricter; of those that do not, the
+/// ones that leave people longer to approve.
+fn stricter(one: ApprovalTerms, other: ApprovalTerms) -> ApprovalTerms {
+    std::cmp::max_by_key(one, other, |terms| match terms.on_expiry {
+        OnExpiry::Contain => (true, -i64::from(terms.minutes)),
+        OnExpiry::Preserve => (false, i64::from(terms.minutes)),
+    })
+}
+
+/// What follows for the subject in one VPC. What holds without the tags that anybody can set is the least; with them a rule
+/// is laid over it, of which counts what is stricter. A tag buys a question at most, and no night in which nobody answers.
+fn judge<'a>(
+    document: &'a PolicyDocument,
+    subject: &Subject<'_>,
+    vpc: Option<&VpcId>,
+    settings: &Policy,
+) -> Outcome<'a> {
+    let plain = look(document, &Reading { subject, vpc, every_tag: false }, settings);
+    let mut tagged = look(document, &Reading { subject, vpc, every_tag: true }, settings);
+    tagged.settings = plain.settings;
+    if let Some(rule) = tagged.rule.filter(|rule| rule.when.by_forgeable_tag()) {
+        for setting in apply(&mut tagged.settings, &rule.settings, true) {
+            tagged.notes.push(format!(
                 "the {setting} of rule \"{}\" is weaker than what holds without it, and whoever can tag the instance could have asked for it: it is not taken",
                 rule.name
             ));
         }
     }
-    let exempt = exemption(document, subject);
-    let (decision, by) = match &subject.request.source {
-        Source::Request => of_request(exempt.as_ref(), subject),
-        Source::Finding { .. } => of_finding(document, rule, exempt.as_ref(), subject, &mut notes),
+    tagged.playbooks.extend(plain.playbooks);
+    let or_contain = |terms| ApprovalTerms { on_expiry: OnExpiry::Contain, ..terms };
+    let terms = match (tagged.decision, plain.decision) {
+        (Decision::Ask, Decision::Contain) => stricter(or_contain(tagged.terms), or_contain(plain.terms)),
+        (Decision::Ask, Decision::Ask) => stricter(tagged.terms, plain.terms),
+        (with, without) if with < without => {
+            tagged.notes.push(format!(
+                "{} would lead to {with}, and whoever can tag the instance could have asked for it: {without}, as without it",
+                tagged.by
+            ));
+            (tagged.rule, tagged.decision, tagged.by) = (plain.rule, without, plain.by);
+            plain.terms
+        }
+        _ => return tagged,
     };
-    let mut terms = rule.and_then(|rule| rule.approval).or(document.approval).unwrap_or_default();
-    // Whoever set the tag may be the attacker: it buys a question, and no night in which nobody answers.
-    let by_tag = exempt.is_some_and(|exempt| exempt.by_tag) || rule.is_some_and(|rule| rule.when.by_forgeable_tag());
-    if decision == Decision::Ask && by_tag && decided_without_tags(document, subject) == Decision::Contain {
-        terms.on_expiry = OnExpiry::Contain;
+    if tagged.decision == Decision::Ask && terms != tagged.terms {
+        tagged.notes.push(format!(
+            "whoever can tag the instance gets no weaker terms than hold without its tags: an answer is waited for {} minutes, then: {}",
+            terms.minutes, terms.on_expiry
+        ));
     }
-    let mut playbooks = rule.map(|rule| rule.playbooks.clone()).unwrap_or_default();
-    playbooks.sort();
-    playbooks.dedup();
-    Decided {
+    Outcome { terms, ..tagged }
+}
+
+/// What the document says of one reading.
+fn look<'a>(document: &'a PolicyDocument, reading: &Reading<'_>, settings: &Policy) -> Outcome<'a> {
+    let rule = document.rules.iter().find(|rule| matches(rule, reading));
+    let exempt = exemption(document, reading);
+    let mut notes = Vec::new();
+    let (decision, by) = match &reading.subject.request.source {
+        Source::Request => of_request(exempt.as_ref(), reading.subject),
+        Source::Finding { .. } => of_finding(document, rule, exempt.as_ref(), reading.subject, &mut notes),
+    };
+    let mut settings = settings.clone();
+    if let Some(rule) = rule {
+        apply(&mut settings, &rule.settings, false);
+    }
+    Outcome {
+        rule,
         decision,
         by,
-        policy: String::new(),
-        approval: (decision == Decision::Ask).then_some(terms),
-        playbooks,
+        terms: rule.and_then(|rule| rule.approval).or(document.approval).unwrap_or_default(),
+        settings,
+        playbooks: rule.iter().flat_map(|rule| rule.playbooks.iter().copied()).collect(),
         notes,
     }
 }
@@ -88,17 +238,6 @@ fn of_request(exempt: Option<&Exempt>, subject: &Subject<'_>) -> (Decision, Stri
             Some(Exempt { why, .. }) => (Decision::Ask, format!("{by}, and {why}")),
             None => (Decision::Contain, by),
         },
-    }
-}
-
-/// What would follow if the instance had no tags that anybody can set, and nothing were exempt.
-fn decided_without_tags(document: &PolicyDocument, subject: &Subject<'_>) -> Decision {
-    match &subject.request.source {
-        Source::Request => of_request(None, subject).0,
-        Source::Finding { .. } => {
-            let rule = document.rules.iter().find(|rule| !rule.when.by_forgeable_tag() && matches(rule, subject));
-            rule.and_then(|rule| rule.decision).unwrap_or(document.otherwise.decision)
-        }
     }
 }
 
@@ -121,7 +260,7 @@ fn of_finding(
             by = format!("{by}, but {why}");
         }
     };
-    if let Some(Exempt { most, why, .. }) = exempt {
+    if let Some(Exempt { most, why }) = exempt {
         weaken(*most, why.clone());
     }
     // What is never contained: at most people are told. To preserve harms nobody, and may go on.
@@ -161,42 +300,35 @@ struct Exempt {
     most: Decision,
     /// Why.
     why: String,
-    /// Whether a tag of the instance says so, and no responder.
-    by_tag: bool,
 }
 
 /// The most that may be done to what is exempted, and why.
-fn exemption(document: &PolicyDocument, subject: &Subject<'_>) -> Option<Exempt> {
+fn exemption(document: &PolicyDocument, reading: &Reading<'_>) -> Option<Exempt> {
+    let place = reading.subject.place;
     let of = |exemption: &Exemption| {
         let (what, hit) = match exemption {
-            Exemption { account: Some(account), .. } => {
-                (format!("account {account}"), *account == subject.place.account)
-            }
-            Exemption { vpc: Some(vpc), .. } => (format!("VPC {vpc}"), in_vpc(subject.instance, vpc)),
-            Exemption { instance: Some(id), .. } => (format!("instance {id}"), *id == subject.place.instance_id),
+            Exemption { account: Some(account), .. } => (format!("account {account}"), *account == place.account),
+            Exemption { vpc: Some(vpc), .. } => (format!("VPC {vpc}"), reading.vpc == Some(vpc)),
+            Exemption { instance: Some(id), .. } => (format!("instance {id}"), *id == place.instance_id),
             _ => return None,
         };
         let why = format!("{what} is exempt ({})", exemption.reason);
-        hit.then_some(Exempt { most: exemption.decision, why, by_tag: false })
+        hit.then_some(Exempt { most: exemption.decision, why })
     };
     // The weakest counts, whatever the order.
     let by_responder = document.exemptions.iter().filter_map(of).min_by_key(|exempt| exempt.most);
     by_responder.or_else(|| {
         let tag = document.exemption_tag.as_ref()?;
-        let value = subject.instance.tags.get(&tag.key)?;
+        let value = reading.tag(&tag.key)?;
         let hit = tag.value.as_ref().is_none_or(|wanted| wanted == value);
         let why = format!("its tag {} asks not to be contained without a person", tag.key);
-        hit.then_some(Exempt { most: Decision::Ask, why, by_tag: true })
+        hit.then_some(Exempt { most: Decision::Ask, why })
     })
 }
 
-fn in_vpc(instance: &Instance, vpc: &stasis_model::ids::VpcId) -> bool {
-    instance.vpc_id.as_ref() == Some(vpc) || instance.interfaces.iter().any(|interface| interface.vpc_id == *vpc)
-}
-
 /// Whether a rule is about a subject. One with conditions on findings is not about requests.
-fn matches(rule: &Rule, subject: &Subject<'_>) -> bool {
-    let when = &rule.when;
+fn matches(rule: &Rule, reading: &Reading<'_>) -> bool {
+    let (when, subject) = (&rule.when, reading.subject);
     let kind = match &subject.request.source {
         Source::Finding { finding_type, .. } => Some(finding_type.as_deref().unwrap_or_default()),
         Source::Request => None,
@@ -212,11 +344,9 @@ fn matches(rule: &Rule, subject: &Subject<'_>) -> bool {
             && range.below.is_none_or(|below| severity < below)
     });
     let is_account = when.accounts.as_ref().is_none_or(|accounts| accounts.contains(&subject.place.account));
-    let is_vpc = when.vpcs.as_ref().is_none_or(|vpcs| vpcs.iter().any(|vpc| in_vpc(subject.instance, vpc)));
+    let is_vpc = when.vpcs.as_ref().is_none_or(|vpcs| vpcs.iter().any(|vpc| reading.vpc == Some(vpc)));
     let is_tagged = when.tags.as_ref().is_none_or(|tags| {
-        tags.iter().all(|(key, pattern)| {
-            subject.instance.tags.get(key).is_some_and(|value| WildMatch::new(pattern).matches(value))
-        })
+        tags.iter().all(|(key, pattern)| reading.tag(key).is_some_and(|value| WildMatch::new(pattern).matches(value)))
     });
     is_type && is_severe && is_account && is_vpc && is_tagged
 }
@@ -295,7 +425,9 @@ mod tests {
     use crate::sample;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+    use stasis_model::baseline::Interface;
     use stasis_model::case::Case;
+    use stasis_model::policy::{ApprovalTerms, Playbook};
 
     fn finding(kind: &str, severity: f64) -> Request {
         Request {
@@ -489,23 +621,301 @@ mod tests {
         assert_eq!((settings.remote_addresses, settings.credentials), (RemoteAddresses::Deny, Credentials::Revoke));
     }
 
+    /// The sample's case with these tags, and with an interface more in each of these VPCs.
+    fn with(tags: &[(&str, &str)], vpcs: &[&str]) -> Case {
+        let mut case = sample::case();
+        let instance = &mut case.baseline.instance;
+        instance.tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        for (vpc, device_index) in vpcs.iter().zip(1..) {
+            let first = instance.interfaces[0].clone();
+            instance.interfaces.push(Interface { vpc_id: vpc.parse().expect("a VPC"), device_index, ..first });
+        }
+        case
+    }
+
+    fn policy(value: &Value) -> PolicyDocument {
+        PolicyDocument::read(&value.to_string()).expect("a policy")
+    }
+
+    #[test]
+    fn a_rule_by_tags_is_laid_over_what_holds_without_it() {
+        let text = json!({"version": 1, "exemptionTag": {"key": "stasis:exempt"}, "rules": [
+            {"name": "lab", "when": {"tags": {"team": "lab"}}, "decision": "ask", "approval": {"minutes": 1440, "onExpiry": "preserve"},
+             "settings": {"egress": "endpoints", "memory": "acquire"}, "playbooks": ["coin-miner"]},
+            {"name": "malware", "when": {"types": ["Trojan:*"]}, "decision": "contain", "approval": {"minutes": 5, "onExpiry": "contain"},
+             "settings": {"egress": "none", "credentials": "revoke", "retentionDays": 400}, "playbooks": ["exfiltration"]}],
+            "otherwise": {"decision": "ask"}});
+        let (asked, settings) = decided(&policy(&text), &finding("Trojan:EC2/X", 8.0), &with(&[("team", "lab")], &[]));
+        assert_eq!(asked.decision, Decision::Ask);
+        assert!(asked.by.starts_with("rule \"lab\""), "{}", asked.by);
+        assert_eq!(asked.approval, Some(ApprovalTerms { minutes: 5, on_expiry: OnExpiry::Contain }));
+        assert_eq!(asked.playbooks, [Playbook::CoinMiner, Playbook::Exfiltration]);
+        assert_eq!((settings.egress, settings.credentials), (Egress::None, Credentials::Revoke));
+        assert_eq!((settings.disks.lock_days, settings.memory.choice), (400, MemoryChoice::Acquire));
+        assert!(
+            asked.notes.iter().any(|note| note.contains("the egress of rule \"lab\" is weaker")),
+            "{:?}",
+            asked.notes
+        );
+        assert!(asked.notes.iter().any(|note| note.contains("5 minutes")), "{:?}", asked.notes);
+        // Where it is the stricter one, it decides.
+        let (asked, settings) = decided(&policy(&text), &finding("Recon:EC2/X", 8.0), &with(&[("team", "lab")], &[]));
+        assert_eq!(asked.approval, Some(ApprovalTerms { minutes: 1440, on_expiry: OnExpiry::Preserve }));
+        assert_eq!((settings.egress, settings.memory.choice), (Egress::Endpoints, MemoryChoice::Acquire));
+    }
+
+    #[test]
+    fn a_tag_does_not_end_the_question_sooner_where_it_then_lapses() {
+        let text = json!({"version": 1, "rules": [{"name": "lab", "when": {"tags": {"team": "lab"}}, "decision": "ask",
+            "approval": {"minutes": 5, "onExpiry": "preserve"}}], "otherwise": {"decision": "ask"}});
+        let (asked, _) = decided(&policy(&text), &finding("Trojan:EC2/X", 8.0), &with(&[("team", "lab")], &[]));
+        assert_eq!(asked.approval, Some(ApprovalTerms { minutes: 60, on_expiry: OnExpiry::Preserve }));
+    }
+
+    #[test]
+    fn a_rule_by_tags_brings_no_silence_whatever_document_it_stands_in() {
+        // The reader refuses this document; the decision does not lean on that.
+        let text = json!({"version": 1, "rules": [
+            {"name": "lab", "when": {"tags": {"team": "lab"}}, "settings": {"egress": "none"}},
+            {"name": "malware", "when": {"types": ["Trojan:*"]}, "decision": "contain"}], "otherwise": {"decision": "notify"}});
+        assert!(PolicyDocument::read(&text.to_string()).is_err());
+        let document = serde_json::from_value(text).expect("a policy");
+        let (found, settings) = decided(&document, &finding("Trojan:EC2/X", 8.0), &with(&[("team", "lab")], &[]));
+        assert_eq!((found.decision, settings.egress), (Decision::Contain, Egress::None));
+        assert!(found.by.starts_with("rule \"malware\""), "{}", found.by);
+        assert!(found.notes.iter().any(|note| note.contains("rule \"lab\"")), "{:?}", found.notes);
+        // A low finding is preserved by a rule, and a tag that would contain it takes that from nobody.
+        let low = policy(&json!({"version": 1, "rules": [
+            {"name": "lab", "when": {"tags": {"team": "lab"}}, "decision": "contain"},
+            {"name": "rest", "decision": "preserve"}], "otherwise": {"decision": "contain"}}));
+        let (found, _) = decided(&low, &finding("Trojan:EC2/X", 2.0), &with(&[("team", "lab")], &[]));
+        assert_eq!(found.decision, Decision::Preserve);
+    }
+
+    #[test]
+    fn what_a_responder_exempted_is_contained_by_no_tag_without_a_person() {
+        let text = json!({"version": 1, "exemptionTag": {"key": "stasis:exempt"},
+            "exemptions": [{"instance": sample::case().instance.instance_id, "reason": "the domain controller"}],
+            "rules": [{"name": "lab", "when": {"tags": {"team": "lab"}}, "decision": "contain"}],
+            "otherwise": {"decision": "contain"}});
+        for tags in [[("team", "lab")], [("team", "prod")], [("stasis:exempt", "")]] {
+            for request in [finding("Trojan:EC2/X", 8.0), sample::request()] {
+                let (asked, _) = decided(&policy(&text), &request, &with(&tags, &[]));
+                assert_eq!(asked.decision, Decision::Ask, "{tags:?}");
+                assert_eq!(asked.approval, Some(ApprovalTerms::default()), "{tags:?}");
+                assert!(asked.by.contains("the domain controller"), "{}", asked.by);
+            }
+        }
+    }
+
+    #[test]
+    fn an_interface_in_another_vpc_buys_nothing() {
+        let own = "vpc-0aaaaaaaaaaaaaaa1";
+        let exempting = |vpcs: &[&str]| {
+            let exemptions: Vec<Value> =
+                vpcs.iter().map(|vpc| json!({"vpc": vpc, "decision": "notify", "reason": "the factory"})).collect();
+            policy(&json!({"version": 1, "exemptions": exemptions, "otherwise": {"decision": "contain"}}))
+        };
+        for (exempt, interfaces, expected) in [
+            (vec![own], vec![], Decision::Notify),
+            (vec!["vpc-2"], vec!["vpc-2"], Decision::Contain),
+            (vec![own], vec!["vpc-2"], Decision::Contain),
+            (vec![own, "vpc-2"], vec!["vpc-2"], Decision::Notify),
+            (vec![own, "vpc-2"], vec!["vpc-2", "vpc-3"], Decision::Contain),
+        ] {
+            let (found, _) = decided(&exempting(&exempt), &finding("Trojan:EC2/X", 8.0), &with(&[], &interfaces));
+            assert_eq!(found.decision, expected, "{exempt:?} {interfaces:?}");
+            assert_eq!(found.notes.iter().any(|note| note.contains("several VPCs")), !interfaces.is_empty());
+        }
+        let mut nowhere = with(&[], &[]);
+        nowhere.baseline.instance.vpc_id = None;
+        nowhere.baseline.instance.interfaces.clear();
+        assert_eq!(
+            decided(&exempting(&[own]), &finding("Trojan:EC2/X", 8.0), &nowhere).0.decision,
+            Decision::Contain,
+            "nobody knows its VPC"
+        );
+        // A rule that weakens is not reached by it, and one that strengthens stays.
+        let rules = policy(&json!({"version": 1, "rules": [
+            {"name": "lab", "when": {"vpcs": ["vpc-2"]}, "decision": "ignore", "settings": {"egress": "https", "memory": "acquire"}},
+            {"name": "production", "when": {"vpcs": [own]}, "decision": "contain", "settings": {"egress": "none"}, "playbooks": ["exfiltration"]}],
+            "otherwise": {"decision": "notify"}}));
+        for interfaces in [vec![], vec!["vpc-2"], vec!["vpc-3"], vec!["vpc-3", "vpc-2"]] {
+            let (found, settings) = decided(&rules, &finding("Trojan:EC2/X", 8.0), &with(&[], &interfaces));
+            assert_eq!((found.decision, settings.egress), (Decision::Contain, Egress::None), "{interfaces:?}");
+            assert_eq!(found.playbooks, [Playbook::Exfiltration]);
+            assert!(found.by.starts_with("rule \"production\""), "{}", found.by);
+        }
+        // The stricter place counts for an instance that is in two.
+        let moved = with(&[], &["vpc-4"]);
+        let strict = policy(
+            &json!({"version": 1, "rules": [{"name": "there", "when": {"vpcs": ["vpc-4"]}, "decision": "contain"}],
+            "otherwise": {"decision": "notify"}}),
+        );
+        assert_eq!(decided(&strict, &finding("Trojan:EC2/X", 8.0), &moved).0.decision, Decision::Contain);
+    }
+
+    /// Any document, sensible or not, over few names, so that its rules meet.
+    fn documents() -> impl Strategy<Value = PolicyDocument> {
+        let word = |words: &'static [&'static str]| proptest::sample::select(words).prop_map(|word| json!(word));
+        let some = |strategy: BoxedStrategy<Value>| proptest::option::weighted(0.4, strategy).boxed();
+        let decision = || word(&["contain", "ask", "preserve", "notify", "ignore"]).boxed();
+        let approval = (5..=1440_u32, word(&["contain", "preserve"]))
+            .prop_map(|(minutes, then)| json!({"minutes": minutes, "onExpiry": then}))
+            .boxed();
+        let tags = proptest::collection::btree_map(
+            proptest::sample::select(&["a", "b", "aws:c", "stasis:exempt"][..]),
+            proptest::sample::select(&["*", "x", "y"][..]),
+            1..3,
+        );
+        let vpcs = proptest::collection::vec(word(&["vpc-0aaaaaaaaaaaaaaa1", "vpc-2", "vpc-3"]), 1..3);
+        let settings = (
+            some(word(&["endpoints", "https", "none"]).boxed()),
+            some(word(&["cut", "leave"]).boxed()),
+            some(word(&["leave", "deny"]).boxed()),
+            some(word(&["keep", "revoke"]).boxed()),
+            some(word(&["acquire", "leave"]).boxed()),
+            some(word(&["governance", "compliance", "none"]).boxed()),
+            some((1..999_i32).prop_map(|days| json!(days)).boxed()),
+        )
+            .prop_map(|(egress, tracked, remote, credentials, memory, lock, days)| {
+                json!({"egress": egress, "trackedConnections": tracked, "remoteAddresses": remote, "credentials": credentials,
+                    "memory": memory, "snapshotLock": lock, "retentionDays": days})
+            })
+            .boxed();
+        let rule = (
+            some(word(&["Backdoor:*", "Trojan:*"]).prop_map(|kind| json!([kind])).boxed()),
+            some(tags.prop_map(|tags| json!(tags)).boxed()),
+            some(vpcs.prop_map(|vpcs| json!(vpcs)).boxed()),
+            some(decision()),
+            settings.clone(),
+            some(approval.clone()),
+            proptest::collection::vec(word(&["coin-miner", "ransomware", "exfiltration"]), 0..3),
+        )
+            .prop_map(|(types, tags, vpcs, decision, settings, approval, playbooks)| {
+                json!({"name": "r", "when": {"types": types, "tags": tags, "vpcs": vpcs}, "decision": decision,
+                    "settings": settings, "approval": approval, "playbooks": playbooks})
+            });
+        let exemption = (
+            word(&["vpc-0aaaaaaaaaaaaaaa1", "vpc-2", "vpc-3"]),
+            proptest::bool::weighted(0.1),
+            word(&["ask", "preserve", "notify", "ignore"]),
+        )
+            .prop_map(|(vpc, by_account, most)| match by_account {
+                true => json!({"account": "111122223333", "decision": most, "reason": "r"}),
+                false => json!({"vpc": vpc, "decision": most, "reason": "r"}),
+            });
+        let parts = (
+            proptest::collection::vec(rule, 0..5),
+            proptest::collection::vec(exemption, 0..3),
+            settings,
+            some(approval),
+            decision(),
+            proptest::option::of(4.0..9.0_f64),
+            proptest::option::of(1..48_u32),
+        );
+        parts.prop_map(|(rules, exemptions, settings, approval, otherwise, severity, hours)| {
+            serde_json::from_value(json!({"version": 1, "exemptionTag": {"key": "stasis:exempt"}, "rules": rules,
+                "exemptions": exemptions, "settings": settings, "approval": approval, "minimumSeverity": severity,
+                "oldestFindingHours": hours, "otherwise": {"decision": otherwise}}))
+            .expect("a document")
+        })
+    }
+
+    /// What is decided about: mostly a finding, and else a request.
+    fn requests() -> impl Strategy<Value = Request> {
+        let kinds = proptest::sample::select(&["Backdoor:EC2/X", "Trojan:EC2/X", "Recon:EC2/X"][..]);
+        let findings = (kinds, 1.0..10.0_f64, 0..72_i64).prop_map(|(kind, severity, hours)| Request {
+            last_seen: Some(sample::time() - chrono::TimeDelta::hours(hours)),
+            ..finding(kind, severity)
+        });
+        let modes = proptest::sample::select(&[Mode::Contain, Mode::Preserve, Mode::DryRun][..]);
+        let approve = proptest::sample::select(&[None, Some(Approve::Ask), Some(Approve::Auto)][..]);
+        let asked = (modes, approve).prop_map(|(mode, approve)| Request { mode, approve, ..sample::request() });
+        prop_oneof![4 => findings, 1 => asked]
+    }
+
+    fn tags() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+        let one = (
+            proptest::sample::select(&["a", "b", "Name", "stasis:exempt"][..]),
+            proptest::sample::select(&["x", "y", ""][..]),
+        );
+        proptest::collection::vec(one, 0..4)
+    }
+
+    fn vpcs() -> impl Strategy<Value = Vec<&'static str>> {
+        proptest::collection::vec(
+            proptest::sample::select(&["vpc-0aaaaaaaaaaaaaaa1", "vpc-2", "vpc-3", "vpc-4"][..]),
+            0..3,
+        )
+    }
+
+    /// In what one outcome is weaker than another.
+    fn weaknesses(one: &(Decided, Policy), other: &(Decided, Policy)) -> Vec<&'static str> {
+        let order = |terms: ApprovalTerms| match terms.on_expiry {
+            OnExpiry::Contain => (1, -i64::from(terms.minutes)),
+            OnExpiry::Preserve => (0, i64::from(terms.minutes)),
+        };
+        let terms =
+            |a: &Decided, b: &Decided| matches!((a.approval, b.approval), (Some(a), Some(b)) if order(a) < order(b));
+        let open = |egress: Egress| [Egress::None, Egress::Endpoints, Egress::Https].iter().position(|e| *e == egress);
+        let locked = |lock: LockMode| {
+            [LockMode::None, LockMode::Governance, LockMode::Compliance].iter().position(|mode| *mode == lock)
+        };
+        let ((a, x), (b, y)) = (one, other);
+        [
+            ("decision", a.decision < b.decision),
+            ("approval", terms(a, b)),
+            ("playbooks", b.playbooks.iter().any(|playbook| !a.playbooks.contains(playbook))),
+            ("egress", open(x.egress) > open(y.egress)),
+            (
+                "connections",
+                x.tracked_connections == TrackedConnections::Leave && x.tracked_connections != y.tracked_connections,
+            ),
+            ("addresses", x.remote_addresses == RemoteAddresses::Leave && x.remote_addresses != y.remote_addresses),
+            ("credentials", x.credentials == Credentials::Keep && x.credentials != y.credentials),
+            ("memory", x.memory.choice == MemoryChoice::Leave && x.memory.choice != y.memory.choice),
+            ("lock", locked(x.disks.lock) < locked(y.disks.lock)),
+            ("days", x.disks.lock_days < y.disks.lock_days),
+        ]
+        .into_iter()
+        .filter_map(|(name, weaker)| weaker.then_some(name))
+        .collect()
+    }
+
     proptest! {
-        /// Whatever tags an attacker puts on the instance: what would be contained without them is at least asked about.
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// Whatever the document says and whatever tags an attacker puts on the instance, nothing is weaker than without
+        /// them; only that people may be asked before what would have been contained is, and it is where they do not answer.
         #[test]
-        fn no_tag_brings_silence(tags in proptest::collection::btree_map("[a-z:]{1,16}", "[a-z*]{0,8}", 0..6), severity in 4.0..10.0_f64) {
-            let text = json!({"version": 1, "exemptionTag": {"key": "a"}, "rules": [
-                {"name": "a", "when": {"tags": {"a": "*"}}, "decision": "ask", "settings": {"egress": "https", "memory": "leave"}},
-                {"name": "b", "when": {"tags": {"b": "x*"}}},
-                {"name": "rest", "decision": "contain"}], "otherwise": {"decision": "contain"}});
-            let policy = PolicyDocument::read(&text.to_string()).expect("a policy");
-            let mut case = sample::case();
-            case.policy.memory.choice = MemoryChoice::Acquire;
-            case.baseline.instance.tags = tags;
-            case.baseline.instance.tags.insert("a".to_owned(), "x".to_owned());
-            let (decided, settings) = decided(&policy, &finding("Backdoor:EC2/X", severity), &case);
-            prop_assert!(decided.decision >= Decision::Ask);
-            prop_assert!(decided.approval.is_none_or(|terms| terms.on_expiry == OnExpiry::Contain));
-            prop_assert_eq!((settings.egress, settings.memory.choice), (Egress::Endpoints, MemoryChoice::Acquire));
+        fn no_tag_weakens(document in documents(), request in requests(), tags in tags(), vpcs in vpcs()) {
+            let without = decided(&document, &request, &with(&[], &vpcs));
+            let tagged = decided(&document, &request, &with(&tags, &vpcs));
+            let mut weaker = weaknesses(&tagged, &without);
+            if (tagged.0.decision, without.0.decision) == (Decision::Ask, Decision::Contain) {
+                prop_assert_eq!(tagged.0.approval.map(|terms| terms.on_expiry), Some(OnExpiry::Contain));
+                weaker.retain(|what| *what != "decision");
+            }
+            prop_assert!(weaker.is_empty(), "{:?}: {:#?} {:#?}", weaker, tagged, without);
+        }
+
+        /// Whatever the document says, an interface in another VPC makes nothing weaker than it is in any of them alone.
+        #[test]
+        fn no_interface_weakens(document in documents(), request in requests(), tags in tags(), vpcs in vpcs()) {
+            let attached = decided(&document, &request, &with(&tags, &vpcs));
+            let mut places = vec![with(&tags, &[])];
+            places.extend(vpcs.iter().map(|vpc| {
+                let mut moved = with(&tags, &[]);
+                moved.baseline.instance.vpc_id = Some(vpc.parse().expect("a VPC"));
+                moved.baseline.instance.interfaces.clear();
+                moved
+            }));
+            for place in &places {
+                let alone = decided(&document, &request, place);
+                let weaker = weaknesses(&attached, &alone);
+                prop_assert!(weaker.is_empty(), "{:?}: {:#?} {:#?}", weaker, attached, alone);
+            }
         }
     }
 }

@@ -40,3 +40,20 @@ pub struct Answer {
 pub fn token_key(case: &Case) -> String {
     format!("{}approval/token", case.prefix())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::StageOutcome;
+
+    #[test]
+    fn what_the_state_machine_answers_where_a_question_fails_is_read() {
+        // As the Catch of ApprovalSettle builds it, which tests/infra/check.py evaluates.
+        let text = r#"{"stage": "approval", "status": "FAILED", "summary": "Denied: s3:PutObject",
+            "failures": [{"code": "Denied", "message": "s3:PutObject"}], "answer": {"at": "2026-11-24T03:48:48.123Z",
+            "verdict": "unasked", "contain": true, "reason": "what came of the question could not be kept: Denied"}}"#;
+        let outcome: StageOutcome = serde_json::from_str(text).expect("an outcome");
+        let answer = outcome.answer.expect("an answer");
+        assert_eq!((answer.verdict, answer.contain), (Verdict::Unasked, true));
+    }
+}

@@ -342,7 +342,7 @@ impl PolicyDocument {
         }
         few(self.rules.len(), "rules")?;
         for (at, rule) in self.rules.iter().enumerate() {
-            rule.check(&format!("rules[{at}]"))?;
+            rule.check(&format!("rules[{at}]"), self.otherwise.decision)?;
             let first = self.rules.iter().position(|other| other.name == rule.name);
             need(first == Some(at), &format!("rules[{at}].name"), || {
                 format!("{} is the name of another rule too", quoted(&rule.name))
@@ -353,27 +353,38 @@ impl PolicyDocument {
 }
 
 impl Rule {
-    fn check(&self, place: &str) -> Result<(), InputError> {
+    fn check(&self, place: &str, otherwise: Decision) -> Result<(), InputError> {
         line(&self.name, &format!("{place}.name"))?;
         self.when.check(&format!("{place}.when"))?;
         self.settings.check(&format!("{place}.settings"))?;
         if let Some(terms) = &self.approval {
             terms.check(&format!("{place}.approval"))?;
         }
-        // Whoever holds the instance may hold the right to tag it.
-        let weak = self.decision.is_some_and(|decision| decision < Decision::Ask);
         few(self.playbooks.len(), &format!("{place}.playbooks"))?;
+        // Whoever holds the instance may hold the right to tag it.
+        let weak = self.decision.unwrap_or(otherwise) < Decision::Ask;
         need(!(weak && self.when.by_forgeable_tag()), &format!("{place}.decision"), || {
-            "a rule by tags decides contain or ask: whoever can tag the instance could silence it otherwise; exempt it by account, vpc or instance".to_owned()
+            let taken = match self.decision {
+                Some(_) => String::new(),
+                None => format!(", and this one takes {otherwise} from otherwise"),
+            };
+            format!(
+                "a rule by tags decides contain or ask{taken}: whoever can tag the instance could silence it otherwise; exempt it by account, vpc or instance"
+            )
         })
     }
 }
 
+/// Whether whoever may tag can set a tag of this key. Keys that begin with `aws:` are AWS' own
+/// (<https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>).
+pub fn is_forgeable(key: &str) -> bool {
+    !key.starts_with("aws:")
+}
+
 impl When {
-    /// Whether it depends on tags that whoever may tag can set. Keys that begin with `aws:` are AWS' own
-    /// (<https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>).
+    /// Whether it depends on tags that whoever may tag can set.
     pub fn by_forgeable_tag(&self) -> bool {
-        self.tags.as_ref().is_some_and(|tags| tags.keys().any(|key| !key.starts_with("aws:")))
+        self.tags.as_ref().is_some_and(|tags| tags.keys().any(|key| is_forgeable(key)))
     }
 
     fn check(&self, place: &str) -> Result<(), InputError> {
