@@ -181,6 +181,19 @@ impl Local {
         name
     }
 
+    /// The analyst's command line with the variables of the local AWS and these.
+    pub(crate) fn command_line(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(Path::new(&told("STASIS_BINARIES")).join("stasis"));
+        command.args(arguments).env_clear().envs(&self.variables).stdin(Stdio::null());
+        for (name, value) in variables {
+            match value.is_empty() {
+                true => command.env_remove(name),
+                false => command.env(name, value),
+            };
+        }
+        command
+    }
+
     pub(crate) fn variable(&self, name: &str) -> &str {
         self.variables.get(name).unwrap_or_else(|| panic!("{name} is not among the variables"))
     }

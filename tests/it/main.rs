@@ -6,6 +6,7 @@
 mod approval;
 mod bad_input;
 mod by_hand;
+mod command_line;
 mod contain;
 mod depth;
 mod disks;

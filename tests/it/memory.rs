@@ -160,6 +160,16 @@ async fn a_host_that_says_it_sent_everything_and_sent_nothing_is_not_believed() 
     let outcome = acquisition(&output).await;
     assert_eq!(outcome["status"], "failed");
     assert!(outcome["reason"].as_str().is_some_and(|r| r.contains("no summary")), "{outcome:#}");
+    let told = local().messages(output["caseId"].as_str().expect("a case")).await;
+    let subjects: Vec<&str> = told.iter().filter_map(|message| message.split(": ").next()).collect();
+    let (opened, last) = ("Stasis OPENED", "Stasis PARTIAL");
+    // Capture and memory, while other work goes on.
+    assert_eq!(subjects.iter().filter(|s| **s == "Stasis STAGE FAILED").count(), 2, "{told:#?}");
+    assert_eq!(
+        (subjects.first(), subjects.last().map(|s| s.starts_with(last))),
+        (Some(&opened), Some(true)),
+        "{told:#?}"
+    );
 }
 
 #[tokio::test]

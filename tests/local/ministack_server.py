@@ -1,4 +1,4 @@
-"""MiniStack on a listening socket that is bound already, as a process of the keeper, with its own one correction.
+"""MiniStack on a listening socket that is bound already, as a process of the keeper, with corrections of its own.
 
 MiniStack's own start binds a port by number and leaves a pid file in the temporary folder; this does neither.
 """
@@ -37,6 +37,11 @@ CORRECTIONS = [
         "stepfunctions lambda:invoke.waitForTaskToken",
         "an error of the function is swallowed, and TimeoutSeconds may be no expression; its time is scaled like a Wait's",
         "https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-wait-token",
+    ),
+    (
+        "s3 GetObject",
+        "Range is ignored where a version is named",
+        "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
     ),
 ]
 
@@ -158,6 +163,27 @@ def apply_task_tokens() -> None:
     stepfunctions._invoke_with_callback = invoke_with_callback
 
 
+def apply_ranges_of_versions() -> None:
+    """A range of a version, cut out of the whole that MiniStack gives."""
+    from ministack.services import s3
+
+    original = s3._get_object
+
+    def get_object(bucket: str, key: str, headers: Any, query: Any = None) -> Any:
+        status, answered, body = original(bucket, key, headers, query)
+        wanted = headers.get("range", "")
+        if status != 200 or not wanted:
+            return status, answered, body
+        cut = s3._parse_range(wanted, len(body))
+        if cut is None:
+            return 416, {"Content-Type": "application/xml"}, s3._xml_body(s3._range_error_xml(bucket, key))
+        start, end = cut
+        part = body[start : end + 1]
+        return 206, answered | {"Content-Length": str(len(part)), "Content-Range": f"bytes {start}-{end}/{len(body)}"}, part
+
+    s3._get_object = get_object
+
+
 def main() -> None:
     fd, home, *members = int(sys.argv[1]), *sys.argv[2:]
 
@@ -169,6 +195,7 @@ def main() -> None:
     apply_session_keys()
     apply_spokes(home, members)
     apply_task_tokens()
+    apply_ranges_of_versions()
     config = Config()
     config.bind = [f"fd://{fd}"]
     config.keep_alive_timeout = 75

@@ -3,6 +3,7 @@
 
 use crate::{Cloud, CloudError};
 use aws_sdk_s3::operation::RequestId as _;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
 use base64::Engine as _;
@@ -185,13 +186,7 @@ impl Cloud {
             size += u64::try_from(piece.len()).unwrap_or(0);
             hash.update(&piece);
         }
-        let facts = ObjectFacts {
-            version_id: answer.version_id().map(str::to_owned),
-            modified: answer.last_modified().and_then(timestamp),
-            writer: writer_in(answer.metadata()),
-            lock: lock_of(answer.object_lock_mode(), answer.object_lock_retain_until_date()),
-        };
-        Ok(Some(Digested { size, sha256: Some(hex(&hash.finalize())), facts }))
+        Ok(Some(Digested { size, sha256: Some(hex(&hash.finalize())), facts: facts_of(&answer) }))
     }
 
     /// What S3 says of an object that is too large to be read once more. None where there is no such object.
@@ -281,6 +276,15 @@ impl Cloud {
 
 fn none_where_absent<T>(error: CloudError) -> Result<Option<T>, CloudError> {
     if error.is_not_found() { Ok(None) } else { Err(error) }
+}
+
+pub(crate) fn facts_of(answer: &GetObjectOutput) -> ObjectFacts {
+    ObjectFacts {
+        version_id: answer.version_id().map(str::to_owned),
+        modified: answer.last_modified().and_then(timestamp),
+        writer: writer_in(answer.metadata()),
+        lock: lock_of(answer.object_lock_mode(), answer.object_lock_retain_until_date()),
+    }
 }
 
 fn timestamp(at: &DateTime) -> Option<Timestamp> {

@@ -16,7 +16,9 @@ mod presign;
 mod rehearse;
 mod sign;
 mod spoke;
+pub mod stack;
 pub mod ticket;
+pub mod versions;
 
 pub use error::CloudError;
 
@@ -80,6 +82,25 @@ pub async fn sdk_config(name: &str) -> SdkConfig {
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
     if let Ok(name) = AppName::new(name.to_owned()) {
+        loader = loader.app_name(name);
+    }
+    loader.load().await
+}
+
+/// The SDK's settings for a person: by profile and region as they name them, or as the AWS CLI would take them.
+pub async fn analyst_config(profile: Option<&str>, region: Option<&str>) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_secs(20))
+        .operation_timeout(Duration::from_secs(60))
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = region {
+        loader = loader.region(aws_config::Region::new(region.to_owned()));
+    }
+    if let Ok(name) = AppName::new("stasis-cli") {
         loader = loader.app_name(name);
     }
     loader.load().await

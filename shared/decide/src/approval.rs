@@ -183,13 +183,16 @@ pub fn question(case: &Case, planned: &[&ActionRecord], region: &str, now: Times
             token_key(case)
         )
     };
+    let id = &case.case_id;
     let body = format!(
         "Shall instance {} ({}) in account {}, region {} be contained?\n\n{why}\n{}\n\n\
          It is being protected from termination and its disks are preserved; it is still on the network.\n\n\
          If you approve:\n{plan}\n\
          An answer is waited for until {} UTC. Without one {without}.\n\n\
-         To approve:\n{}\n\nTo reject, which puts the instance back as it was:\n{}\n\n\
-         Case {}, ticket {}\n",
+         To approve:\n  stasis approve {id}\n\
+         To reject, which puts the instance back as it was:\n  stasis reject {id} --reason \"WHY\"\n\n\
+         Without the command line:\n{}\n{}\n\n\
+         Case {id}, ticket {}\n",
         instance.instance_id,
         case.baseline.instance.name().map_or_else(|| "without a name".to_owned(), cut),
         instance.account,
@@ -198,10 +201,13 @@ pub fn question(case: &Case, planned: &[&ActionRecord], region: &str, now: Times
         until.format("%Y-%m-%d %H:%M"),
         send("{\"decision\":\"approve\",\"by\":\"YOUR NAME\"}"),
         send("{\"decision\":\"reject\",\"by\":\"YOUR NAME\",\"reason\":\"WHY\"}"),
-        case.case_id,
         case.ticket,
     );
-    Notice { subject: subject(&format!("Stasis ASKS: contain {}? ({})", instance.instance_id, case.ticket)), body }
+    Notice {
+        subject: subject(&format!("Stasis ASKS: contain {}? ({})", instance.instance_id, case.ticket)),
+        body,
+        case: Some(case.case_id.clone()),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! crate's, and what follows from it the state machine's.
 
 use crate::HandlerError;
+use crate::notify::publish;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_report};
 use crate::ticket::tell;
@@ -65,7 +66,7 @@ async fn ask(
         cloud.stage_reports(&case.case_id).await?.into_iter().map(|(_, _, report)| report).collect();
     let question = approval::question(case, &approval::planned(&reports), settings.home.region.as_str(), started_at);
     cloud.write(&token_key(case), "text/plain; charset=utf-8", token.into_bytes()).await?;
-    cloud.publish(topic, &question.subject, &question.body).await?;
+    publish(cloud, topic, &question).await?;
     let mut notes = vec![question.body];
     if let Err(error) = tell(cloud, case, Progress::AwaitingApproval, "people are asked").await {
         tracing::error!(%error, "the ticket was not told that people are asked");

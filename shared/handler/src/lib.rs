@@ -3,6 +3,7 @@
 
 pub mod approval;
 pub mod error;
+mod notify;
 pub mod release;
 pub mod report;
 mod seal;

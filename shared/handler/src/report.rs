@@ -2,12 +2,13 @@
 //! decided by the decide crate; this only brings it together.
 
 use crate::HandlerError;
+use crate::notify::publish;
 use crate::seal::seal;
 use crate::settings::Settings;
 use crate::stage::{case_of, case_span, keep_report, load_case};
 use crate::ticket::tell;
 use lambda_runtime::Diagnostic;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 use stasis_cloud::Cloud;
 use stasis_decide::manifest::{self, Manifest};
@@ -29,21 +30,45 @@ pub enum Answer {
     Run(Box<RunResult>),
     /// The manifests that cases were sealed with again.
     Sealed(Vec<FileRef>),
+    /// The stage whose failure people were told of.
+    Told(Stage),
 }
 
 /// Key of the input that says whether the run is over.
 const FINAL: &str = "final";
+/// Key of the input that names a stage that failed after the first report.
+const FAILED: &str = "failed";
 
 /// Answers one call of the report.
 pub async fn answer(cloud: &Cloud, settings: &Settings, topic: &str, mut input: Value) -> Result<Answer, Diagnostic> {
     if let Some(cases) = input.get("seal") {
         return seal_again(cloud, settings, cases).await.map(Answer::Sealed).map_err(Diagnostic::from);
     }
+    let failed = input.as_object_mut().and_then(|fields| fields.remove(FAILED));
     let last = input.as_object_mut().and_then(|fields| fields.remove(FINAL)).and_then(|v| v.as_bool()).unwrap_or(true);
     let case = load_case(cloud, settings, input).await?;
     let span = case_span(&case, Stage::Report);
+    if let Some(stage) = failed {
+        return tell_of_failure(cloud, settings, topic, &case, &stage).instrument(span).await.map_err(Diagnostic::from);
+    }
     let written = Box::pin(write(cloud, settings, topic, case, last)).instrument(span).await;
     written.map(|result| Answer::Run(Box::new(result))).map_err(Diagnostic::from)
+}
+
+/// Tells people at once of a stage that failed while evidence was awaited, which may take hours more.
+async fn tell_of_failure(
+    cloud: &Cloud,
+    settings: &Settings,
+    topic: &str,
+    case: &Case,
+    stage: &Value,
+) -> Result<Answer, HandlerError> {
+    let (stage, outcome) = Stage::deserialize(stage)
+        .ok()
+        .and_then(|stage| case.stages.get(&stage).map(|outcome| (stage, outcome.clone().in_words())))
+        .ok_or_else(|| InputError::invalid(FAILED, "must name a stage of the case that has an outcome"))?;
+    publish(cloud, topic, &report::notice_of_failure(case, &outcome, &settings.home.region)).await?;
+    Ok(Answer::Told(stage))
 }
 
 /// Seals cases again that something was added to once their runs were over. A run that still goes on seals its own.
@@ -89,10 +114,10 @@ async fn write(
     let page = report::html(&material, &conclusion).into_bytes();
     let size = u64::try_from(page.len()).ok();
     let sha256 = cloud.write(&key, "text/html; charset=utf-8", page).await?;
-    let notice = report::notice(&material, &conclusion);
+    let notice = report::notice(&material, &conclusion, &settings.home.region);
     let mut failures = Vec::new();
     let mut unheard = None;
-    if let Err(error) = cloud.publish(topic, &notice.subject, &notice.body).await {
+    if let Err(error) = publish(cloud, topic, &notice).await {
         unheard = Some(format!("nobody was notified: {error}"));
         failures.push(error.failure());
     }
@@ -143,17 +168,10 @@ fn say(conclusion: &mut Conclusion, problem: &str) {
 /// Every report of the case, oldest first. A stage that the call does not mention, because it was made by
 /// hand, is taken from its newest report.
 async fn stage_reports(cloud: &Cloud, case: &mut Case) -> Result<Vec<StageReport>, HandlerError> {
-    let mut reports = Vec::new();
-    for (key, sha256, report) in cloud.stage_reports(&case.case_id).await? {
-        let newer = case.stages.get(&report.stage).is_none_or(|known| known.attempt < report.attempt);
-        // What the state machine says of a function that failed counts more than an older report of it.
-        let failed = case.stages.get(&report.stage).is_some_and(|known| known.status == StageStatus::Failed);
-        if newer && !failed {
-            case.stages.insert(report.stage, report.outcome(Some(FileRef { key, sha256 })));
-        }
-        reports.push(report);
-    }
-    Ok(reports)
+    let kept = cloud.stage_reports(&case.case_id).await?;
+    let files = kept.iter().map(|(key, sha256, report)| (FileRef { key: key.clone(), sha256: sha256.clone() }, report));
+    report::take_in(case, files);
+    Ok(kept.into_iter().map(|(_, _, report)| report).collect())
 }
 
 fn own_report(

@@ -5,6 +5,7 @@
 //! dies between the two leaves a claim that the next one takes up, and nothing touched.
 
 use crate::HandlerError;
+use crate::notify::publish;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_first_report};
 use crate::ticket::tell;
@@ -30,6 +31,7 @@ use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
 use stasis_model::trigger::{Request, Source, Trigger};
 use stasis_model::{SCHEMA, Timestamp, now};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::Instrument as _;
 
 /// The input together with the execution that it came to, as the state machine sends them.
@@ -43,6 +45,9 @@ struct Envelope<'a> {
 
 /// The execution of a call by hand.
 const BY_HAND: &str = "by-hand";
+
+/// Containment waits no longer than this for people to be told that a case is open.
+const PATIENCE_TO_TELL: Duration = Duration::from_secs(1);
 
 /// Answers one call of triage.
 pub async fn answer(
@@ -336,14 +341,39 @@ impl Opener<'_> {
             return self.joined(there).await;
         }
         case.stages.insert(Stage::Triage, outcome?);
-        // An OpsItem knows of its opening.
-        if let Some(TicketBy::Event { .. }) = &case.ticket_by
-            && let Err(error) =
-                tell(self.cloud, &case, Progress::Opened, &triage::decision_in_words(&case.decided)).await
-        {
-            tracing::error!(%error, "the ticket was not told that the case is open");
-        }
+        self.tell_of_opening(&case).await;
         Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
+    }
+
+    /// Tells people and tickets; an OpsItem knows of its opening. A dry run tells nobody, and where people are asked, the
+    /// question tells them.
+    async fn tell_of_opening(&self, case: &Case) {
+        if case.is_dry_run() {
+            return;
+        }
+        let people = async {
+            if case.decided.decision == Decision::Ask && case.mode == Mode::Contain {
+                return Ok(());
+            }
+            let notice = report::notice_of_opening(case, &self.run.settings.home.region);
+            publish(self.cloud, self.run.topic, &notice).await
+        };
+        let ticket = async {
+            match &case.ticket_by {
+                Some(TicketBy::Event { .. }) => {
+                    tell(self.cloud, case, Progress::Opened, &triage::decision_in_words(&case.decided)).await
+                }
+                _ => Ok(()),
+            }
+        };
+        match tokio::time::timeout(PATIENCE_TO_TELL, join(people, ticket)).await {
+            Ok((people, ticket)) => {
+                for error in [people.err(), ticket.err()].into_iter().flatten() {
+                    tracing::error!(%error, "not everybody was told that the case is open");
+                }
+            }
+            Err(_) => tracing::error!("it took too long to tell that the case is open: containment goes on"),
+        }
     }
 
     /// No case is opened: the finding joins the one that is open, or people are told of it, or neither.
@@ -360,7 +390,7 @@ impl Opener<'_> {
             // twice than never, where something fails between the two.
             if self.cloud.fetch(&self.input_key(&folder)).await?.is_none() {
                 let notice = report::notice_of_finding(&self.request.source, instance, name, &self.decided);
-                self.cloud.publish(self.run.topic, &notice.subject, &notice.body).await?;
+                publish(self.cloud, self.run.topic, &notice).await?;
             } else {
                 reason = format!("{reason}; people were told of this finding before");
             }

@@ -80,7 +80,7 @@ impl Cloud {
         self.fetch_json(&format!("{}{FOLDER}{OUTCOME}", case.prefix())).await
     }
 
-    async fn machine(&self, case: &Case) -> Result<Machine, CloudError> {
+    pub(crate) async fn machine(&self, case: &Case) -> Result<Machine, CloudError> {
         let id = case.instance.instance_id.as_str();
         let kind = case.baseline.instance.instance_type.as_str();
         let (described, types) = join(
@@ -105,7 +105,7 @@ impl Cloud {
 
     /// The upload that is open for the key, with what has arrived; of several the oldest, so that everybody who looks
     /// takes the same.
-    async fn upload(&self, key: &str) -> Result<Option<Upload>, CloudError> {
+    pub(crate) async fn upload(&self, key: &str) -> Result<Option<Upload>, CloudError> {
         let mut found: Vec<(Timestamp, String)> = Vec::new();
         let mut marker: (Option<String>, Option<String>) = (None, None);
         loop {

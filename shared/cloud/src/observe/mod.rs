@@ -11,6 +11,7 @@ mod instance;
 mod memberships;
 mod memory;
 mod network;
+pub mod progress;
 mod release;
 mod scope;
 

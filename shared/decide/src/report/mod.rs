@@ -6,7 +6,7 @@ mod notice;
 
 pub use html::html;
 pub(crate) use notice::subject;
-pub use notice::{Notice, notice, notice_of_finding};
+pub use notice::{Notice, notice, notice_of_failure, notice_of_finding, notice_of_opening};
 
 use crate::ticket::Progress;
 use crate::{approval, policy, replicate, verify};
@@ -19,7 +19,7 @@ use stasis_model::evidence::Evidence;
 use stasis_model::memory::MemoryChoice;
 use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
 use stasis_model::policy::Decision;
-use stasis_model::stage::{Outcome, Stage, StageReport, StageStatus};
+use stasis_model::stage::{FileRef, Outcome, Stage, StageReport, StageStatus};
 use std::collections::BTreeMap;
 
 /// The report's name in the case's folder.
@@ -108,8 +108,20 @@ impl Material<'_> {
     }
 }
 
+/// Takes the newest report of each stage into the case, where it says more than the case does. What the state machine says
+/// of a function that failed counts more than an older report of it.
+pub fn take_in<'a>(case: &mut Case, reports: impl IntoIterator<Item = (FileRef, &'a StageReport)>) {
+    for (file, report) in reports {
+        let newer = case.stages.get(&report.stage).is_none_or(|known| known.attempt < report.attempt);
+        let failed = case.stages.get(&report.stage).is_some_and(|known| known.status == StageStatus::Failed);
+        if newer && !failed {
+            case.stages.insert(report.stage, report.outcome(Some(file)));
+        }
+    }
+}
+
 /// The stages whose work a run of this case needs.
-fn expected_stages(case: &Case) -> Vec<Stage> {
+pub fn expected_stages(case: &Case) -> Vec<Stage> {
     let contained = [Stage::Detach, Stage::Quarantine];
     let mut stages = vec![Stage::Protect];
     stages.extend(contained.into_iter().filter(|_| case.contains()));

@@ -1,10 +1,13 @@
-//! The message to the people on call: short, plain, and true at the moment it is sent.
+//! The messages to the people on call: short, plain, and true at the moment they are sent.
 
 use super::{Conclusion, Material};
 use crate::text::one_line;
 use crate::triage;
-use stasis_model::case::{Decided, InstanceRef};
+use serde_json::json;
+use stasis_model::case::{Case, Decided, InstanceRef};
+use stasis_model::ids::{CaseId, Region};
 use stasis_model::outcome::RunStatus;
+use stasis_model::stage::StageOutcome;
 use stasis_model::trigger::Source;
 
 /// SNS takes subjects of fewer than 100 ASCII characters without line breaks
@@ -21,15 +24,121 @@ pub struct Notice {
     pub subject: String,
     /// Its text.
     pub body: String,
+    /// The case that it is about.
+    pub case: Option<CaseId>,
+}
+
+/// The longest title and text of a message in a chat, in characters
+/// (<https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html>).
+const TITLE_MOST: usize = 250;
+const DESCRIPTION_MOST: usize = 8_000;
+
+impl Notice {
+    /// The same for chat channels, as Amazon Q Developer in chat applications (AWS Chatbot) renders it: the messages of one
+    /// case in one thread.
+    pub fn chat(&self) -> String {
+        let mut message = json!({
+            "version": "1.0",
+            "source": "custom",
+            "content": {
+                "textType": "client-markdown",
+                "title": calm(&self.subject, TITLE_MOST),
+                "description": calm(&self.body, DESCRIPTION_MOST),
+            },
+        });
+        if let (Some(case), Some(fields)) = (&self.case, message.as_object_mut()) {
+            fields.insert("metadata".to_owned(), json!({"threadId": case, "eventType": "Stasis Case"}));
+        }
+        message.to_string()
+    }
+}
+
+/// A text that calls nobody and links nowhere by itself in a chat: parts of it an attacker may have chosen.
+fn calm(text: &str, most: usize) -> String {
+    let plain = text.chars().map(|c| match c {
+        '<' => '‹',
+        '>' => '›',
+        '@' => '＠',
+        '`' => '\'',
+        '[' => '(',
+        ']' => ')',
+        c => c,
+    });
+    plain.take(most).collect()
+}
+
+/// Where the console shows an execution, and an object of the evidence bucket.
+fn links(case: &Case, home: &Region) -> String {
+    let domain = match home.partition() {
+        "aws-cn" => "console.amazonaws.cn",
+        "aws-us-gov" => "console.amazonaws-us-gov.com",
+        _ => "console.aws.amazon.com",
+    };
+    let execution = case.execution.as_ref().filter(|arn| arn.starts_with("arn:")).map_or_else(String::new, |arn| {
+        format!("Execution: https://{home}.{domain}/states/home?region={home}#/v2/executions/details/{arn}\n")
+    });
+    format!(
+        "{execution}Case file: https://{home}.{domain}/s3/buckets/{}?region={home}&prefix={}\n",
+        case.bucket,
+        case.prefix()
+    )
+}
+
+/// What to tell when a case has been opened, before anything is done.
+pub fn notice_of_opening(case: &Case, home: &Region) -> Notice {
+    let instance = &case.instance;
+    let name =
+        case.baseline.instance.name().map_or_else(String::new, |name| format!(" ({})", one_line(name, TEXT_MOST)));
+    let body = format!(
+        "Case {} is open for instance {}{name} in account {}, region {}, under ticket {}.\n{}\n\n{}Follow it: stasis watch {0}\n",
+        case.case_id,
+        instance.instance_id,
+        instance.account,
+        instance.region,
+        case.ticket,
+        one_line(&triage::decision_in_words(&case.decided), TEXT_MOST),
+        links(case, home),
+    );
+    Notice {
+        subject: subject(&format!("Stasis OPENED: {} ({})", instance.instance_id, case.ticket)),
+        body,
+        case: Some(case.case_id.clone()),
+    }
+}
+
+/// What to tell when a stage has failed after the first report.
+pub fn notice_of_failure(case: &Case, outcome: &StageOutcome, home: &Region) -> Notice {
+    let id = &case.instance.instance_id;
+    let failures: String = outcome
+        .failures
+        .iter()
+        .filter(|failure| failure.message != outcome.summary)
+        .map(|failure| format!("- {}\n", one_line(&failure.message, TEXT_MOST)))
+        .collect();
+    let body = format!(
+        "Stage {} of case {} for instance {id} ended {}: {}\n{}\nThe other stages go on. Ticket {}.\n{}See: stasis show {1}\n",
+        outcome.stage,
+        case.case_id,
+        outcome.status,
+        one_line(&outcome.summary, TEXT_MOST),
+        failures,
+        case.ticket,
+        links(case, home),
+    );
+    Notice {
+        subject: subject(&format!("Stasis STAGE FAILED: {} of {id} ({})", outcome.stage, case.ticket)),
+        body,
+        case: Some(case.case_id.clone()),
+    }
 }
 
 /// What to tell, now.
-pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
+pub fn notice(material: &Material<'_>, conclusion: &Conclusion, home: &Region) -> Notice {
     let case = material.case;
     let instance = &case.instance;
     let headline = match (conclusion.status, conclusion.pending) {
         (RunStatus::Contained, true) => "CONTAINED, evidence pending",
-        (RunStatus::Contained, false) => "CONTAINED",
+        (RunStatus::Contained, false) => "CONTAINED, evidence complete",
         (RunStatus::DryRun, _) => "DRY RUN",
         (RunStatus::Released, _) => "RELEASED",
         (RunStatus::Rejected, _) => "REJECTED, put back",
@@ -50,7 +159,7 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
         })
         .unwrap_or_default();
     let body = format!(
-        "{headline}: instance {} in account {}, region {}.\n{took}\n{}\n\nCase {}, ticket {}\nReport: s3://{}/{}{}\n",
+        "{headline}: instance {} in account {}, region {}.\n{took}\n{}\n\nCase {}, ticket {}\nReport: s3://{}/{}{}\n{}",
         instance.instance_id,
         instance.account,
         instance.region,
@@ -60,8 +169,9 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion) -> Notice {
         case.bucket,
         case.prefix(),
         super::NAME,
+        links(case, home),
     );
-    Notice { subject, body }
+    Notice { subject, body, case: Some(case.case_id.clone()) }
 }
 
 /// What to tell of a finding that leads to no case.
@@ -88,7 +198,7 @@ pub fn notice_of_finding(source: &Source, instance: &InstanceRef, name: Option<&
         triage::no_case(decided, id_of),
     );
     let kind = kind.unwrap_or("a finding");
-    Notice { subject: subject(&format!("Stasis NOTICE: {id_of} {kind}")), body }
+    Notice { subject: subject(&format!("Stasis NOTICE: {id_of} {kind}")), body, case: None }
 }
 
 /// A subject as SNS takes it.
@@ -108,8 +218,33 @@ mod tests {
         let mut case = worked();
         case.ticket = "事".repeat(128).parse().expect("ticket");
         let material = Material { case: &case, reports: &[], last: true, now: sample::time() };
-        let notice = notice(&material, &conclude(&material));
+        let notice = notice(&material, &conclude(&material), &case.instance.region);
         assert!(notice.subject.len() < 100 && notice.subject.is_ascii(), "{}", notice.subject);
         assert!(notice.body.contains(case.case_id.as_str()));
+    }
+
+    #[test]
+    fn a_chat_gets_one_thread_for_a_case_and_nobody_is_called_by_foreign_text() {
+        let mut case = worked();
+        case.baseline.instance.tags.insert("Name".to_owned(), "<!channel> <https://evil|login> @here `x`".to_owned());
+        let home = case.instance.region.clone();
+        let chat = notice_of_opening(&case, &home).chat();
+        let message: serde_json::Value = serde_json::from_str(&chat).expect("JSON");
+        assert_eq!((&message["version"], &message["source"]), (&json!("1.0"), &json!("custom")));
+        assert_eq!(message["metadata"]["threadId"], json!(case.case_id));
+        let text = message["content"]["description"].as_str().expect("a text");
+        assert!(!text.contains(['<', '>', '@', '`']), "{text}");
+        assert!(text.contains("https://") && text.contains(&format!("stasis watch {}", case.case_id)), "{text}");
+    }
+
+    #[test]
+    fn a_stage_that_failed_is_told_with_why_and_what_goes_on() {
+        let case = worked();
+        let mut outcome =
+            crate::report::tests::outcome(stasis_model::stage::Stage::Memory, stasis_model::stage::StageStatus::Failed);
+        outcome.failures = vec![stasis_model::stage::Failure::lasting("GivenUp", "it never came\u{1b}[2J to an end")];
+        let notice = notice_of_failure(&case, &outcome, &case.instance.region);
+        assert!(notice.subject.starts_with("Stasis STAGE FAILED: memory of i-"), "{}", notice.subject);
+        assert!(notice.body.contains("it never came [2J to an end") && notice.body.contains("The other stages go on"));
     }
 }
