@@ -30,7 +30,7 @@ FUZZED := $(CACHE)/fuzz/x86_64-unknown-linux-gnu/release
 SECONDS ?= 60
 
 .PHONY: fuzz
-.PHONY: help demo test check bench bench-ours local local-stop plant build collector vm-proof
+.PHONY: help demo test check install bench bench-ours local local-stop plant build collector vm-proof
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -51,6 +51,9 @@ bench: $(VENV)/ready $(PEERS_VENV)/ready build ## time to contain, beside what o
 
 bench-ours: $(VENV)/ready build ## time to contain, Stasis alone
 	@$(BENCH) --ours-only
+
+install: ## the analyst's command line, stasis, into cargo's own bin folder (docs/command-line.md)
+	@cargo install --quiet --locked --path cli
 
 local: $(VENV)/ready build ## start the local AWS with the stack deployed, in the background; writes .local/env
 	@$(LOCAL) start --binaries $(BINARIES) --wait-scale 0.2

@@ -9,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// How long an execution may take before it counts as hung. The slowest takes some seconds.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// How long an execution may take before it counts as hung. The slowest takes some seconds, and many times that on a
+/// busy machine.
+const PATIENCE: Duration = Duration::from_secs(400);
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 pub(crate) struct Local {

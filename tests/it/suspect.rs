@@ -246,7 +246,8 @@ impl Suspect {
     pub(crate) async fn cases(&self) -> Vec<String> {
         let mut cases = Vec::new();
         for key in local().keys("cases/").await.iter().filter(|key| key.ends_with("/case.json")) {
-            let case = local().json(key).await;
+            // Others' tests tamper with cases: one that is no JSON is not this instance's.
+            let case: Value = serde_json::from_slice(&local().object(key).await).unwrap_or_default();
             if case["instance"]["instanceId"] == self.id.as_str() {
                 cases.push(case["caseId"].as_str().unwrap_or_default().to_owned());
             }
