@@ -96,6 +96,7 @@ pub fn open(request: &Request, opening: Opening) -> Case {
         reason: request.reason.clone(),
         opened_at: opening.now,
         execution: Some(opening.execution),
+        taken_over: None,
         source: request.source.clone(),
         decided: opening.decided,
         remote_addresses: request.remote_addresses.clone(),
