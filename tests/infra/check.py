@@ -646,6 +646,20 @@ def every_stage_keeps_to_its_own_records(infra):
 
 
 @check
+def who_asks_about_runs_asks_about_containments_alone(infra):
+    """Triage and release have to know whether anybody works on a case; nobody else has to, and of no other machine."""
+    for stage in STAGES:
+        asking = [s for s in infra.statements(stage) if any(a.startswith("states:") for a in listed(s["Action"]))]
+        if bool(asking) != (stage in ("triage", "release")):
+            yield f"{stage} may{' not' if not asking else ''} ask about executions"
+        for statement in asking:
+            if listed(statement["Action"]) != ["states:DescribeExecution"]:
+                yield f"{stage} may do more to executions than describe them"
+            if not statement["Resource"].get("Fn::Sub", "").endswith(":${AWS::AccountId}:execution:stasis-contain:*"):
+                yield f"{stage} may ask about other executions than those of stasis-contain"
+
+
+@check
 def every_action_of_the_code_is_granted(infra):
     source = ROOT / "shared/model/src/action.rs"
     if not source.exists():

@@ -152,17 +152,12 @@ pub fn joining(case: &Case, run: &Run, progress: &Progress, wanted: &Decided, no
         Run::Ended if !is_reached && contains(wanted.decision) => {
             take("its run ended and the instance is not cut off".to_owned())
         }
-        Run::Unknown(why) if !is_reached && now - began(case) >= UNREADABLE_FOR => {
+        Run::Unknown(why) if !is_reached && now - case.worked_on_since() >= UNREADABLE_FOR => {
             take(format!("whether its run goes on cannot be read ({why}), and it is not through"))
         }
         Run::Unknown(why) => Joining::Joins(Some(format!("whether its run goes on cannot be read: {why}"))),
         Run::Never | Run::Ended => Joining::Joins(None),
     }
-}
-
-/// When the run began that works on the case.
-fn began(case: &Case) -> Timestamp {
-    case.taken_over.as_ref().map_or(case.opened_at, |over| over.at)
 }
 
 /// The case goes as far as it was to go, or as far as is asked for now, whichever is further.

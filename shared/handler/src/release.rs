@@ -128,14 +128,18 @@ async fn may_be_released(cloud: &Cloud, case: &Case, reports: &[StageReport]) ->
         return refuse(format!("{id} was released already, at {}", done.finished_at.to_rfc3339()));
     }
     // After a rejection the run itself does nothing but release.
-    let rejected = reports.iter().filter_map(|r| r.answer.as_ref()).any(|answer| answer.verdict == Verdict::Rejected);
-    if !rejected
-        && let Some(execution) = case.execution.as_deref().filter(|e| e.starts_with("arn:"))
-        && cloud.is_running(execution).await?
-    {
-        return refuse(format!(
-            "{id} is still being worked on by execution {execution}; wait for its end, or stop that execution (aws stepfunctions stop-execution), then run the release again"
-        ));
+    let since = case.worked_on_since();
+    let answers = reports.iter().filter(|r| r.finished_at >= since).filter_map(|r| r.answer.as_ref());
+    let rejected = answers.into_iter().any(|answer| answer.verdict == Verdict::Rejected);
+    // The run that a case was taken from may go on, too.
+    let from = case.taken_over.as_ref().and_then(|over| over.from.as_deref());
+    let executions = [case.execution.as_deref(), from].into_iter().flatten();
+    for execution in executions.filter(|execution| !rejected && execution.starts_with("arn:")) {
+        if cloud.is_running(execution).await? {
+            return refuse(format!(
+                "{id} is still being worked on by execution {execution}; wait for its end, or stop that execution (aws stepfunctions stop-execution), then run the release again"
+            ));
+        }
     }
     let claim: Option<Claim> = cloud.fetch_json(&claim_key(&case.instance)).await?;
     if let Some(other) = claim.filter(|claim| claim.case_id != *id) {

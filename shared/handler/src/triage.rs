@@ -5,9 +5,10 @@
 //! dies between the two leaves a claim that the next one takes up, and nothing touched.
 
 use crate::HandlerError;
+use crate::joining::{Joined, join as join_case};
 use crate::notify::publish;
 use crate::settings::Settings;
-use crate::stage::{case_span, keep_first_report};
+use crate::stage::{case_span, keep_first_report, keep_report};
 use crate::ticket::tell;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join, join_all, join3};
@@ -44,7 +45,7 @@ struct Envelope<'a> {
 }
 
 /// The execution of a call by hand.
-const BY_HAND: &str = "by-hand";
+pub(crate) const BY_HAND: &str = "by-hand";
 
 /// Containment waits no longer than this for people to be told that a case is open.
 const PATIENCE_TO_TELL: Duration = Duration::from_secs(1);
@@ -273,7 +274,7 @@ async fn claim(
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
     serde_json::to_vec_pretty(value)
         .map_err(|error| HandlerError::Bug(format!("a document cannot be written as JSON: {error}")))
 }
@@ -303,7 +304,7 @@ impl Opener<'_> {
     ) -> Result<TriageAnswer, HandlerError> {
         let folder = prefix(&case_id);
         let case_key = format!("{folder}case.json");
-        if !is_new && let Some(case) = self.cloud.fetch_json::<Case>(&case_key).await? {
+        if !is_new && let Some(case) = self.cloud.case(&case_id).await? {
             return self.joined(case).await;
         }
         let (baseline, finding, ticket) =
@@ -335,7 +336,7 @@ impl Opener<'_> {
         )
         .await;
         if written? == Created::Exists {
-            let there: Option<Case> = self.cloud.fetch_json(&case_key).await?;
+            let there = self.cloud.case(&case.case_id).await?;
             let there =
                 there.ok_or_else(|| HandlerError::EvidenceAtRisk(format!("{case_key} exists and cannot be read")))?;
             return self.joined(there).await;
@@ -379,7 +380,7 @@ impl Opener<'_> {
     /// No case is opened: the finding joins the one that is open, or people are told of it, or neither.
     async fn no_case(&self, instance: &InstanceRef, name: Option<&str>) -> Result<TriageAnswer, HandlerError> {
         if let Some(claim) = self.cloud.fetch_json::<Claim>(&claim_key(instance)).await?
-            && let Some(case) = self.cloud.fetch_json::<Case>(&format!("{}case.json", prefix(&claim.case_id))).await?
+            && let Some(case) = self.cloud.case(&claim.case_id).await?
         {
             return self.joined(case).await;
         }
@@ -399,17 +400,37 @@ impl Opener<'_> {
         Ok(end(RunStatus::Ignored, reason))
     }
 
-    /// The case is there already: ours from a former try, or another run's.
+    /// The case is there already: ours from a former try, another run's, or one that this run is to take over.
     async fn joined(&self, case: Case) -> Result<TriageAnswer, HandlerError> {
-        if case.execution.as_deref() == Some(self.run.execution) && self.run.execution != BY_HAND {
-            return Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() });
-        }
+        let (case, said) = match join_case(self.cloud, case, self.run.execution, &self.decided).await? {
+            Joined::Ours { case, is_new: false } => {
+                return Ok(TriageAnswer::Open { cases: vec![*case], ended: Vec::new() });
+            }
+            Joined::Ours { case, is_new: true } => return self.taken_over(*case).await,
+            Joined::Theirs { case, said } => (*case, said),
+        };
         self.keep_input(&case.prefix()).await?;
-        let mut output = RunResult::without_case(RunStatus::Duplicate, triage::joins(&case));
+        let mut output = RunResult::without_case(RunStatus::Duplicate, triage::joins(&case, said.as_deref()));
         output.evidence = Some(format!("s3://{}/{}", case.bucket, case.prefix()));
         output.case_id = Some(case.case_id);
         output.ticket = Some(case.ticket);
         Ok(TriageAnswer::End { output })
+    }
+
+    /// Goes on with a case that another run had opened.
+    async fn taken_over(&self, mut case: Case) -> Result<TriageAnswer, HandlerError> {
+        let finding = self.keep_input(&case.prefix()).await?;
+        let mut report = self.report(&case, self.in_force.failure.clone().into_iter().collect(), finding);
+        if let Some(over) = &case.taken_over {
+            report.attempt = over.number + 1;
+            report.summary = format!("case {} taken over: {}", case.case_id, over.why);
+            let from = over.from.as_deref().unwrap_or("nobody");
+            report.notes.insert(0, format!("taken over from {from}, because {}", over.why));
+        }
+        let outcome = keep_report(self.cloud, report).instrument(case_span(&case, Stage::Triage)).await?;
+        case.stages.insert(Stage::Triage, outcome);
+        self.tell_of_opening(&case).await;
+        Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
     }
 
     /// Writes the baseline, or takes the one that a former try wrote: the first reading is the true one.

@@ -221,6 +221,11 @@ impl Case {
         matches!(self.mode, Mode::Contain | Mode::DryRun)
     }
 
+    /// Since when the run works on it that works on it now.
+    pub fn worked_on_since(&self) -> Timestamp {
+        self.taken_over.as_ref().map_or(self.opened_at, |over| over.at)
+    }
+
     /// The case as the run works on it that took it over. Baseline and settings stay those that it was opened with.
     #[must_use]
     pub fn taken_on(mut self, takeover: Takeover) -> Self {
