@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use stasis_cloud::casefile::Created;
+use stasis_cloud::policy::Parameter;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::policy::{self, Subject};
 use stasis_decide::ticket::Progress;
@@ -32,7 +33,7 @@ use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
 use stasis_model::trigger::{Request, Source, Trigger};
 use stasis_model::{SCHEMA, Timestamp, now};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 /// The input together with the execution that it came to, as the state machine sends them.
@@ -49,6 +50,13 @@ pub(crate) const BY_HAND: &str = "by-hand";
 
 /// Containment waits no longer than this for people to be told that a case is open.
 const PATIENCE_TO_TELL: Duration = Duration::from_secs(1);
+
+/// For so long the policy is read again where it cannot be read for a passing reason.
+const PATIENCE_FOR_POLICY: Duration = Duration::from_secs(3);
+/// How long one read of it may take, the SDK's own tries among it.
+const PATIENCE_WITH_A_READ: Duration = Duration::from_secs(2);
+/// How long between two.
+const POLICY_AGAIN: Duration = Duration::from_millis(250);
 
 /// Answers one call of triage.
 pub async fn answer(
@@ -174,7 +182,7 @@ async fn policy_in_force(cloud: Cloud, settings: Settings) -> Arc<InForce> {
         Arc::new(InForce { document: settings.built_in.clone(), words, failure })
     };
     let Some(name) = &settings.policy_parameter else { return built_in("the built-in policy".to_owned(), None) };
-    let problem = match cloud.parameter(name).await {
+    let problem = match parameter_in_time(&cloud, name).await {
         Ok(None) => return built_in(format!("the built-in policy, for there is no parameter {name}"), None),
         Ok(Some(parameter)) => match PolicyDocument::read(&parameter.value) {
             Ok(document) => {
@@ -188,6 +196,24 @@ async fn policy_in_force(cloud: Cloud, settings: Settings) -> Arc<InForce> {
     tracing::error!(%problem, "the built-in policy counts instead");
     let failure = Failure::lasting(policy::UNUSABLE, format!("the built-in policy was used, because {problem}"));
     built_in(format!("the built-in policy, because {problem}"), Some(failure))
+}
+
+/// Reads the parameter, again while it cannot be read for a passing reason: a moment's throttling must not change what is
+/// decided about a compromised instance.
+async fn parameter_in_time(cloud: &Cloud, name: &str) -> Result<Option<Parameter>, CloudError> {
+    let begun = Instant::now();
+    loop {
+        let read = tokio::time::timeout(PATIENCE_WITH_A_READ, cloud.parameter(name)).await;
+        let read = read
+            .unwrap_or_else(|_| Err(CloudError::new("ssm:GetParameter", name, "TimedOut", "no answer in time", None)));
+        match read {
+            Err(error) if error.is_retryable() && begun.elapsed() + POLICY_AGAIN < PATIENCE_FOR_POLICY => {
+                tracing::warn!(code = %error.code, "the policy is read again");
+                tokio::time::sleep(POLICY_AGAIN).await;
+            }
+            read => return read,
+        }
+    }
 }
 
 /// One instance: its case, or why there is none.

@@ -253,7 +253,7 @@ fn release(material: &Material<'_>) -> Conclusion {
     let mut problems: Vec<String> =
         outcome.map(|o| o.failures.iter().map(|f| f.message.clone()).collect()).unwrap_or_default();
     match outcome.map(|o| o.status) {
-        Some(StageStatus::Done) => {}
+        Some(StageStatus::Done | StageStatus::Skipped) => {}
         Some(StageStatus::Waiting) => problems.push("it was still waiting".to_owned()),
         Some(_) if problems.is_empty() => problems.push("it did not come to its end".to_owned()),
         _ => {}
