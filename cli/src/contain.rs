@@ -75,10 +75,10 @@ async fn case_of(place: &Place, what: &Contain, execution: &str) -> Result<Optio
     let tail = format!("/{}.json", what.instance);
     for claim in place.cloud.list("open/").await?.iter().filter(|claim| claim.key.ends_with(&tail)) {
         let claim: Option<Claim> = place.cloud.fetch_json(&claim.key).await?;
-        let Some(claim) = claim.filter(|claim| claim.execution == execution) else { continue };
-        // The claim comes first; the case is there a moment later.
-        let file = format!("{}case.json", stasis_model::case::prefix(&claim.case_id));
-        if !place.cloud.list(&file).await?.is_empty() {
+        let Some(claim) = claim else { continue };
+        // The claim comes first, the case a moment later; one that was open before is ours once it is taken over.
+        let case = place.cloud.case(&claim.case_id).await?;
+        if case.is_some_and(|case| case.execution.as_deref() == Some(execution)) {
             return Ok(Some(claim.case_id));
         }
     }

@@ -6,7 +6,7 @@ use crate::screen::Screen;
 use aws_config::SdkConfig;
 use stasis_cloud::{Cloud, Home};
 use stasis_decide::proof::Key;
-use stasis_model::case::{Case, prefix};
+use stasis_model::case::Case;
 use stasis_model::ids::{AccountId, CaseId, Region};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -107,8 +107,7 @@ impl Place {
 
     /// A case.
     pub(crate) async fn case(&self, id: &CaseId) -> Result<Case, CliError> {
-        let key = format!("{}case.json", prefix(id));
-        self.cloud.fetch_json(&key).await?.ok_or_else(|| {
+        self.cloud.case(id).await?.ok_or_else(|| {
             CliError::NotFound(format!(
                 "there is no case {id} in bucket {}; stasis list names those that there are, and --bucket, --region and --profile look elsewhere",
                 self.cloud.bucket()

@@ -141,6 +141,7 @@ def logical_id(value):
 
 # What the parameters of rules are set to, for the check of their patterns.
 CHOSEN = {
+    "AWS::AccountId": "111122223333",
     "RequestSources": ["example.edr"],
     "SecurityHubAction": "arn:aws:securityhub:eu-central-1:111122223333:action/custom/Contain",
 }
@@ -429,10 +430,11 @@ SAMPLES = [
     ({"source": "aws.guardduty", "detail-type": "GuardDuty Runtime Protection Unhealthy", "detail": INSTANCE}, None),
     ({"source": "aws.guardutty", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, None),
     ({"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification", "detail": {"instance-id": "i-1"}}, None),
-    ({"source": "stasis.drill", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, "DrillRule"),
-    ({"source": "stasis.drill", "detail-type": "GuardDuty Finding", "detail": {"resource": {"resourceType": "AccessKey"}}}, "DrillRule"),
-    ({"source": "stasis.drill", "detail-type": "Stasis Request", "detail": {"instanceId": "i-1"}}, "DrillRule"),
-    ({"source": "stasis.drill", "detail-type": "Anything Else", "detail": INSTANCE}, None),
+    ({"source": "stasis.drill", "account": "111122223333", "detail-type": "GuardDuty Finding", "detail": INSTANCE}, "DrillRule"),
+    ({"source": "stasis.drill", "account": "111122223333", "detail-type": "GuardDuty Finding", "detail": {"resource": {"resourceType": "AccessKey"}}}, "DrillRule"),
+    ({"source": "stasis.drill", "account": "111122223333", "detail-type": "Stasis Request", "detail": {"instanceId": "i-1"}}, "DrillRule"),
+    ({"source": "stasis.drill", "account": "111122223333", "detail-type": "Anything Else", "detail": INSTANCE}, None),
+    ({"source": "stasis.drill", "account": "444455556666", "detail-type": "Stasis Request", "detail": {"instanceId": "i-1"}}, None),
     ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": SEQUENCE}, "FindingRule"),
     ({"source": "aws.guardduty", "detail-type": "GuardDuty Finding", "detail": {**SEQUENCE, "type": "AttackSequence:S3/CompromisedData"}}, None),
     ({"source": "example.edr", "detail-type": "Host Compromised", "detail": {"instanceId": "i-1"}}, "RequestRule"),
@@ -468,6 +470,36 @@ def rules_match_what_they_should_and_nothing_else(infra):
             yield f"{name} does not retry"
         if "InputPath" in target or "InputTransformer" in target or "Input" in target:
             yield f"{name} changes the event: it must arrive byte for byte"
+
+
+@check
+def drills_are_taken_only_where_they_are_asked_for(infra):
+    """A drill contains like a finding, and comes from whoever may put events on the bus."""
+    condition = infra.template["Resources"]["DrillRule"].get("Condition")
+    if infra.template["Conditions"].get(condition) != {"Fn::Equals": [{"Ref": "Drills"}, "on"]}:
+        yield "drills start Stasis whether or not they are asked for"
+    if infra.template["Parameters"]["Drills"].get("Default") != "off":
+        yield "drills are taken unless somebody says no"
+    for name, rule in infra.resources("AWS::Events::Rule").items():
+        pattern = rule["EventPattern"]
+        if "stasis.drill" in listed(pattern["source"]) and pattern.get("account") != [{"Ref": "AWS::AccountId"}]:
+            yield f"{name} takes drills of other accounts"
+
+
+@check
+def every_run_without_a_report_raises_an_alarm(infra):
+    """Whoever waits for a report would wait for ever."""
+    alarms = infra.resources("AWS::CloudWatch::Alarm").values()
+    for resource, _ in MACHINES.values():
+        for metric in ("ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"):
+            about = [{"Name": "StateMachineArn", "Value": {"Ref": f"{resource}StateMachine"}}]
+            mine = [a for a in alarms if (a["Namespace"], a["MetricName"], a["Dimensions"]) == ("AWS/States", metric, about)]
+            if not mine:
+                yield f"nobody hears of {metric} of {resource}StateMachine"
+            for alarm in mine:
+                said = (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"], alarm["AlarmActions"])
+                if said != ("Sum", 1, "GreaterThanOrEqualToThreshold", [{"Ref": "NotificationTopic"}]):
+                    yield f"the alarm about {metric} of {resource}StateMachine is {said}"
 
 
 @check
@@ -643,6 +675,20 @@ def every_stage_keeps_to_its_own_records(infra):
             others = [s for s in STAGES if s != stage and f"/stages/{s}/" in resource]
             if others or resource.endswith(("/cases/*", "EvidenceBucket.Arn}/*")):
                 yield f"{stage} may write {resource}"
+
+
+@check
+def who_asks_about_runs_asks_about_containments_alone(infra):
+    """Triage and release have to know whether anybody works on a case; nobody else has to, and of no other machine."""
+    for stage in STAGES:
+        asking = [s for s in infra.statements(stage) if any(a.startswith("states:") for a in listed(s["Action"]))]
+        if bool(asking) != (stage in ("triage", "release")):
+            yield f"{stage} may{' not' if not asking else ''} ask about executions"
+        for statement in asking:
+            if listed(statement["Action"]) != ["states:DescribeExecution"]:
+                yield f"{stage} may do more to executions than describe them"
+            if not statement["Resource"].get("Fn::Sub", "").endswith(":${AWS::AccountId}:execution:stasis-contain:*"):
+                yield f"{stage} may ask about other executions than those of stasis-contain"
 
 
 @check

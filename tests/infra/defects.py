@@ -528,4 +528,24 @@ DEFECTS = [
     ("a role without its path", "spokes_may_what_their_stages_may_and_no_more", lambda i: resource(i, "RevokeRole").pop("Path")),
     ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
     ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
+    (
+        "a triage that asks about any execution",
+        "who_asks_about_runs_asks_about_containments_alone",
+        lambda i: setting(statement(i, "triage", "IsItStillWorkedOn"), "Resource", {"Fn::Sub": "arn:${AWS::Partition}:states:*:*:execution:*"}),
+    ),
+    (
+        "drills that nobody asked for",
+        "drills_are_taken_only_where_they_are_asked_for",
+        lambda i: i.template["Resources"]["DrillRule"].pop("Condition"),
+    ),
+    (
+        "drills of another account",
+        "drills_are_taken_only_where_they_are_asked_for",
+        lambda i: resource(i, "DrillRule")["EventPattern"].pop("account"),
+    ),
+    (
+        "a release that is stopped and nobody hears of it",
+        "every_run_without_a_report_raises_an_alarm",
+        lambda i: i.template["Resources"].pop("ReleaseAbortedAlarm"),
+    ),
 ]

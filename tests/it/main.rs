@@ -11,6 +11,7 @@ mod contain;
 mod depth;
 mod disks;
 mod failures;
+mod joining;
 mod local;
 mod memory;
 mod modes;

@@ -128,3 +128,29 @@ async fn a_policy_that_cannot_be_used_is_told_loudly_and_the_built_in_one_counts
         .expect("triage");
     assert_eq!(answer["cases"][0]["stages"]["triage"]["status"], "DONE", "{answer:#}");
 }
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_for_a_moment_is_read_again() {
+    let suspect = small();
+    let document = r#"{"version": 1, "otherwise": {"decision": "preserve"}}"#;
+    local().put_parameter("/stasis/throttled", document).await;
+    // More than the SDK tries by itself.
+    local().fault_times("ssm", "GetParameter", "/stasis/throttled", "ThrottlingException", 400, 4);
+    let function = local().function_like("triage", &[("STASIS_POLICY_PARAMETER", "/stasis/throttled")]).await;
+    let answer = local().invoke_by_name(&function, &finding(&suspect.id, "Trojan:EC2/BlackholeTraffic", 8.0, 1)).await;
+    let case = &answer.expect("triage answers")["cases"][0];
+    assert_eq!((&case["mode"], &case["stages"]["triage"]["status"]), (&json!("preserve"), &json!("DONE")), "{case:#}");
+    assert!(case["decided"]["policy"].as_str().is_some_and(|words| words.contains("/stasis/throttled")), "{case:#}");
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_for_long_is_given_up_in_time() {
+    let suspect = small();
+    local().fault("ssm", "GetParameter", "/stasis/unreachable", "InternalServerError", 500);
+    let function = local().function_like("triage", &[("STASIS_POLICY_PARAMETER", "/stasis/unreachable")]).await;
+    let begun = std::time::Instant::now();
+    let answer = local().invoke_by_name(&function, &finding(&suspect.id, "Trojan:EC2/BlackholeTraffic", 8.0, 1)).await;
+    let case = &answer.expect("triage answers")["cases"][0];
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert_eq!(case["stages"]["triage"]["failures"][0]["code"], "PolicyUnusable", "{case:#}");
+}

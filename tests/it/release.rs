@@ -140,12 +140,21 @@ async fn what_must_not_be_released_is_a_clear_error_and_nothing_changes() {
     let case = json!({"caseId": contained["caseId"], "reason": "x"});
     let released = local().release(&case).await.output();
     assert_eq!(released["status"], "RELEASED", "{released:#}");
-    refused(&case, "InvalidInput", "was released already").await;
+    // Once more: nothing is done, and nobody is told again.
+    let told = local().messages(contained["caseId"].as_str().expect("a case")).await.len();
+    let again = async |before: Vec<String>| {
+        let output = local().release(&case).await.output();
+        assert_eq!(output["status"], "RELEASED", "{output:#}");
+        assert!(output["reason"].as_str().is_some_and(|r| r.contains("was released already, at 2")), "{output:#}");
+        assert_eq!(suspect.writes(), before);
+    };
+    again(suspect.writes()).await;
+    assert_eq!(local().messages(contained["caseId"].as_str().expect("a case")).await.len(), told);
 
     // The older case is not the one that holds the instance now.
     let second = local().contain(&json!({"instanceId": suspect.id})).await.output();
     assert_eq!(second["status"], "CONTAINED", "{second:#}");
-    refused(&case, "InvalidInput", "was released already").await;
+    again(suspect.writes()).await;
     assert!(suspect.is_quarantined().await);
 }
 

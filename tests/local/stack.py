@@ -317,6 +317,7 @@ class LocalAws:
                 {"ParameterKey": "DestinationAccount", "ParameterValue": DESTINATION_ACCOUNT},
                 {"ParameterKey": "DestinationRegion", "ParameterValue": DESTINATION_REGION},
                 {"ParameterKey": "RequestSources", "ParameterValue": "example.edr"},
+                {"ParameterKey": "Drills", "ParameterValue": "on"},
                 # The demo and the samples in events/ are to be contained, however old the samples have become.
                 {"ParameterKey": "Decision", "ParameterValue": "contain"},
                 {"ParameterKey": "OldestFindingHours", "ParameterValue": "87600"},

@@ -5,6 +5,7 @@
 //! evidence are forbidden by clippy.toml.
 
 pub mod casefile;
+mod cases;
 mod destination;
 pub mod error;
 pub mod execution;

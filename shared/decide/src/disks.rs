@@ -114,7 +114,7 @@ pub(crate) fn next(case: &Case, now: Timestamp, acted: bool, waiting: bool) -> N
     if !waiting {
         return Next::Finish;
     }
-    let elapsed = (now - case.opened_at).num_seconds();
+    let elapsed = (now - case.worked_on_since()).num_seconds();
     Next::WaitForRest(u32::try_from(elapsed / 4).unwrap_or(LONGEST_WAIT).clamp(FIRST_WAIT, LONGEST_WAIT))
 }
 

@@ -7,6 +7,7 @@ pub mod approval;
 pub mod capture;
 pub mod detach;
 mod disks;
+pub mod joining;
 pub mod manifest;
 pub mod memory;
 mod network_acl;

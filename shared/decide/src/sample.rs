@@ -69,6 +69,7 @@ pub(crate) fn case() -> Case {
         reason: None,
         opened_at: time(),
         execution: Some("execution-1".to_owned()),
+        taken_over: None,
         source: Source::Request,
         decided: decided(),
         remote_addresses: Vec::new(),

@@ -96,6 +96,7 @@ pub fn open(request: &Request, opening: Opening) -> Case {
         reason: request.reason.clone(),
         opened_at: opening.now,
         execution: Some(opening.execution),
+        taken_over: None,
         source: request.source.clone(),
         decided: opening.decided,
         remote_addresses: request.remote_addresses.clone(),
@@ -146,18 +147,19 @@ pub fn no_case(decided: &Decided, instance: &InstanceId) -> String {
 }
 
 /// What is said of a finding or request about an instance whose case is open.
-pub fn joins(case: &Case) -> String {
+pub fn joins(case: &Case, said: Option<&str>) -> String {
     let id = &case.instance.instance_id;
     let so_far = match (case.mode, case.decided.decision) {
         (Mode::Preserve, _) => format!(
-            "; that case leaves {id} on the network: to contain it, release the case and start a run with {{\"instanceId\": \"{id}\"}}"
+            "; that case leaves {id} on the network: to contain it, start a run with {{\"instanceId\": \"{id}\"}}, which takes the case over"
         ),
         (_, Decision::Ask) => {
             "; that case asks before it contains: see whether it still waits for an answer".to_owned()
         }
         _ => String::new(),
     };
-    format!("case {} is open for {id} already; this joins it and nothing is done twice{so_far}", case.case_id)
+    let said = said.map_or_else(String::new, |said| format!("; {said}"));
+    format!("case {} is open for {id} already; this joins it and nothing is done twice{so_far}{said}", case.case_id)
 }
 
 /// Whether this run needs the claim: a dry run holds nothing, so it keeps nobody else from acting.

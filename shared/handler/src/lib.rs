@@ -3,6 +3,7 @@
 
 pub mod approval;
 pub mod error;
+mod joining;
 mod notify;
 pub mod release;
 pub mod report;

@@ -96,6 +96,11 @@ fn read(input: &Value) -> Result<(CaseId, Option<String>), InputError> {
 async fn put_back(cloud: &Cloud, mut case: Case, reason: Option<String>) -> Result<StageOutcome, HandlerError> {
     let reports: Vec<StageReport> =
         cloud.stage_reports(&case.case_id).await?.into_iter().map(|(_, _, report)| report).collect();
+    let since = case.worked_on_since();
+    let mut releases = reports.iter().filter(|r| r.stage == Stage::Release && r.finished_at >= since);
+    if let Some(done) = releases.find(|r| r.status == StageStatus::Done) {
+        return Ok(released_before(&case, done, &reports));
+    }
     may_be_released(cloud, &case, &reports).await?;
     let InstanceRef { account, region, .. } = &case.instance;
     let cloud = cloud.beside(account, region, Stage::Release, &case.case_id).await?;
@@ -116,6 +121,22 @@ async fn put_back(cloud: &Cloud, mut case: Case, reason: Option<String>) -> Resu
     try_again(kept)
 }
 
+/// The answer for a case that was released before: nothing is done twice. Where that release was never reported, because its
+/// answer got lost, it is its answer again.
+fn released_before(case: &Case, done: &StageReport, reports: &[StageReport]) -> StageOutcome {
+    let mut outcome = done.outcome(None);
+    let is_reported = reports.iter().any(|r| r.stage == Stage::Report && r.started_at >= done.finished_at);
+    if is_reported {
+        outcome.status = StageStatus::Skipped;
+        outcome.summary = format!(
+            "{} was released already, at {}: nothing is done twice",
+            case.case_id,
+            done.finished_at.to_rfc3339()
+        );
+    }
+    outcome
+}
+
 /// Refuses what must not be released, before anything is touched.
 async fn may_be_released(cloud: &Cloud, case: &Case, reports: &[StageReport]) -> Result<(), HandlerError> {
     let id = &case.case_id;
@@ -123,19 +144,19 @@ async fn may_be_released(cloud: &Cloud, case: &Case, reports: &[StageReport]) ->
     if case.is_dry_run() {
         return refuse(format!("{id} was a dry run: nothing was changed, so there is nothing to release"));
     }
-    let releases = reports.iter().filter(|r| r.stage == Stage::Release);
-    if let Some(done) = releases.clone().find(|r| r.status == StageStatus::Done) {
-        return refuse(format!("{id} was released already, at {}", done.finished_at.to_rfc3339()));
-    }
     // After a rejection the run itself does nothing but release.
-    let rejected = reports.iter().filter_map(|r| r.answer.as_ref()).any(|answer| answer.verdict == Verdict::Rejected);
-    if !rejected
-        && let Some(execution) = case.execution.as_deref().filter(|e| e.starts_with("arn:"))
-        && cloud.is_running(execution).await?
-    {
-        return refuse(format!(
-            "{id} is still being worked on by execution {execution}; wait for its end, or stop that execution (aws stepfunctions stop-execution), then run the release again"
-        ));
+    let since = case.worked_on_since();
+    let answers = reports.iter().filter(|r| r.finished_at >= since).filter_map(|r| r.answer.as_ref());
+    let rejected = answers.into_iter().any(|answer| answer.verdict == Verdict::Rejected);
+    // The run that a case was taken from may go on, too.
+    let from = case.taken_over.as_ref().and_then(|over| over.from.as_deref());
+    let executions = [case.execution.as_deref(), from].into_iter().flatten();
+    for execution in executions.filter(|execution| !rejected && execution.starts_with("arn:")) {
+        if cloud.is_running(execution).await? {
+            return refuse(format!(
+                "{id} is still being worked on by execution {execution}; wait for its end, or stop that execution (aws stepfunctions stop-execution), then run the release again"
+            ));
+        }
     }
     let claim: Option<Claim> = cloud.fetch_json(&claim_key(&case.instance)).await?;
     if let Some(other) = claim.filter(|claim| claim.case_id != *id) {

@@ -2,6 +2,7 @@
 //! decided by the decide crate; this only brings it together.
 
 use crate::HandlerError;
+use crate::joining::is_superseded;
 use crate::notify::publish;
 use crate::seal::seal;
 use crate::settings::Settings;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use stasis_cloud::Cloud;
 use stasis_decide::manifest::{self, Manifest};
 use stasis_decide::report::{self, Conclusion, Material};
-use stasis_model::case::{Case, Mode};
+use stasis_model::case::{Case, Mode, Takeover};
 use stasis_model::error::InputError;
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::ids::CaseId;
@@ -99,6 +100,9 @@ async fn write(
     last: bool,
 ) -> Result<RunResult, HandlerError> {
     let started_at = now();
+    if let Some(newer) = is_superseded(cloud, &case).await? {
+        return Ok(superseded(case, &newer));
+    }
     case.stages =
         std::mem::take(&mut case.stages).into_iter().map(|(stage, outcome)| (stage, outcome.in_words())).collect();
     let reports = stage_reports(cloud, &mut case).await?;
@@ -154,6 +158,20 @@ async fn write(
         instance.stages.insert(Stage::Report, outcome.clone());
     }
     Ok(result)
+}
+
+/// The answer of a run whose case another has taken over: that one reports, so that the newest report is never of a run that
+/// does less.
+fn superseded(case: Case, newer: &Takeover) -> RunResult {
+    let reason = format!(
+        "execution {} has taken case {} over and reports: {}",
+        newer.execution, case.case_id, newer.taken_over.why
+    );
+    let mut result = RunResult::without_case(RunStatus::Duplicate, reason);
+    result.evidence = Some(format!("s3://{}/{}", case.bucket, case.prefix()));
+    result.case_id = Some(case.case_id);
+    result.ticket = Some(case.ticket);
+    result
 }
 
 fn say(conclusion: &mut Conclusion, problem: &str) {

@@ -123,9 +123,8 @@ pub(crate) async fn load_case(cloud: &Cloud, settings: &Settings, input: Value) 
 
 /// The case of this id.
 pub(crate) async fn case_of(cloud: &Cloud, case_id: &CaseId) -> Result<Case, HandlerError> {
-    let key = format!("{}case.json", prefix(case_id));
     let case = cloud
-        .fetch_json(&key)
+        .case(case_id)
         .await?
         .ok_or_else(|| HandlerError::NotFound(format!("there is no case {case_id} in bucket {}", cloud.bucket())))?;
     check_schema(case)

@@ -5,9 +5,10 @@
 //! dies between the two leaves a claim that the next one takes up, and nothing touched.
 
 use crate::HandlerError;
+use crate::joining::{Joined, join as join_case};
 use crate::notify::publish;
 use crate::settings::Settings;
-use crate::stage::{case_span, keep_first_report};
+use crate::stage::{case_span, keep_first_report, keep_report};
 use crate::ticket::tell;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join, join_all, join3};
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use stasis_cloud::casefile::Created;
+use stasis_cloud::policy::Parameter;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::policy::{self, Subject};
 use stasis_decide::ticket::Progress;
@@ -31,7 +33,7 @@ use stasis_model::stage::{Failure, Stage, StageReport, StageStatus};
 use stasis_model::trigger::{Request, Source, Trigger};
 use stasis_model::{SCHEMA, Timestamp, now};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 /// The input together with the execution that it came to, as the state machine sends them.
@@ -44,10 +46,17 @@ struct Envelope<'a> {
 }
 
 /// The execution of a call by hand.
-const BY_HAND: &str = "by-hand";
+pub(crate) const BY_HAND: &str = "by-hand";
 
 /// Containment waits no longer than this for people to be told that a case is open.
 const PATIENCE_TO_TELL: Duration = Duration::from_secs(1);
+
+/// For so long the policy is read again where it cannot be read for a passing reason.
+const PATIENCE_FOR_POLICY: Duration = Duration::from_secs(3);
+/// How long one read of it may take, the SDK's own tries among it.
+const PATIENCE_WITH_A_READ: Duration = Duration::from_secs(2);
+/// How long between two.
+const POLICY_AGAIN: Duration = Duration::from_millis(250);
 
 /// Answers one call of triage.
 pub async fn answer(
@@ -173,7 +182,7 @@ async fn policy_in_force(cloud: Cloud, settings: Settings) -> Arc<InForce> {
         Arc::new(InForce { document: settings.built_in.clone(), words, failure })
     };
     let Some(name) = &settings.policy_parameter else { return built_in("the built-in policy".to_owned(), None) };
-    let problem = match cloud.parameter(name).await {
+    let problem = match parameter_in_time(&cloud, name).await {
         Ok(None) => return built_in(format!("the built-in policy, for there is no parameter {name}"), None),
         Ok(Some(parameter)) => match PolicyDocument::read(&parameter.value) {
             Ok(document) => {
@@ -187,6 +196,24 @@ async fn policy_in_force(cloud: Cloud, settings: Settings) -> Arc<InForce> {
     tracing::error!(%problem, "the built-in policy counts instead");
     let failure = Failure::lasting(policy::UNUSABLE, format!("the built-in policy was used, because {problem}"));
     built_in(format!("the built-in policy, because {problem}"), Some(failure))
+}
+
+/// Reads the parameter, again while it cannot be read for a passing reason: a moment's throttling must not change what is
+/// decided about a compromised instance.
+async fn parameter_in_time(cloud: &Cloud, name: &str) -> Result<Option<Parameter>, CloudError> {
+    let begun = Instant::now();
+    loop {
+        let read = tokio::time::timeout(PATIENCE_WITH_A_READ, cloud.parameter(name)).await;
+        let read = read
+            .unwrap_or_else(|_| Err(CloudError::new("ssm:GetParameter", name, "TimedOut", "no answer in time", None)));
+        match read {
+            Err(error) if error.is_retryable() && begun.elapsed() + POLICY_AGAIN < PATIENCE_FOR_POLICY => {
+                tracing::warn!(code = %error.code, "the policy is read again");
+                tokio::time::sleep(POLICY_AGAIN).await;
+            }
+            read => return read,
+        }
+    }
 }
 
 /// One instance: its case, or why there is none.
@@ -273,7 +300,7 @@ async fn claim(
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, HandlerError> {
     serde_json::to_vec_pretty(value)
         .map_err(|error| HandlerError::Bug(format!("a document cannot be written as JSON: {error}")))
 }
@@ -303,7 +330,7 @@ impl Opener<'_> {
     ) -> Result<TriageAnswer, HandlerError> {
         let folder = prefix(&case_id);
         let case_key = format!("{folder}case.json");
-        if !is_new && let Some(case) = self.cloud.fetch_json::<Case>(&case_key).await? {
+        if !is_new && let Some(case) = self.cloud.case(&case_id).await? {
             return self.joined(case).await;
         }
         let (baseline, finding, ticket) =
@@ -335,7 +362,7 @@ impl Opener<'_> {
         )
         .await;
         if written? == Created::Exists {
-            let there: Option<Case> = self.cloud.fetch_json(&case_key).await?;
+            let there = self.cloud.case(&case.case_id).await?;
             let there =
                 there.ok_or_else(|| HandlerError::EvidenceAtRisk(format!("{case_key} exists and cannot be read")))?;
             return self.joined(there).await;
@@ -379,7 +406,7 @@ impl Opener<'_> {
     /// No case is opened: the finding joins the one that is open, or people are told of it, or neither.
     async fn no_case(&self, instance: &InstanceRef, name: Option<&str>) -> Result<TriageAnswer, HandlerError> {
         if let Some(claim) = self.cloud.fetch_json::<Claim>(&claim_key(instance)).await?
-            && let Some(case) = self.cloud.fetch_json::<Case>(&format!("{}case.json", prefix(&claim.case_id))).await?
+            && let Some(case) = self.cloud.case(&claim.case_id).await?
         {
             return self.joined(case).await;
         }
@@ -399,17 +426,37 @@ impl Opener<'_> {
         Ok(end(RunStatus::Ignored, reason))
     }
 
-    /// The case is there already: ours from a former try, or another run's.
+    /// The case is there already: ours from a former try, another run's, or one that this run is to take over.
     async fn joined(&self, case: Case) -> Result<TriageAnswer, HandlerError> {
-        if case.execution.as_deref() == Some(self.run.execution) && self.run.execution != BY_HAND {
-            return Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() });
-        }
+        let (case, said) = match join_case(self.cloud, case, self.run.execution, &self.decided).await? {
+            Joined::Ours { case, is_new: false } => {
+                return Ok(TriageAnswer::Open { cases: vec![*case], ended: Vec::new() });
+            }
+            Joined::Ours { case, is_new: true } => return self.taken_over(*case).await,
+            Joined::Theirs { case, said } => (*case, said),
+        };
         self.keep_input(&case.prefix()).await?;
-        let mut output = RunResult::without_case(RunStatus::Duplicate, triage::joins(&case));
+        let mut output = RunResult::without_case(RunStatus::Duplicate, triage::joins(&case, said.as_deref()));
         output.evidence = Some(format!("s3://{}/{}", case.bucket, case.prefix()));
         output.case_id = Some(case.case_id);
         output.ticket = Some(case.ticket);
         Ok(TriageAnswer::End { output })
+    }
+
+    /// Goes on with a case that another run had opened.
+    async fn taken_over(&self, mut case: Case) -> Result<TriageAnswer, HandlerError> {
+        let finding = self.keep_input(&case.prefix()).await?;
+        let mut report = self.report(&case, self.in_force.failure.clone().into_iter().collect(), finding);
+        if let Some(over) = &case.taken_over {
+            report.attempt = over.number + 1;
+            report.summary = format!("case {} taken over: {}", case.case_id, over.why);
+            let from = over.from.as_deref().unwrap_or("nobody");
+            report.notes.insert(0, format!("taken over from {from}, because {}", over.why));
+        }
+        let outcome = keep_report(self.cloud, report).instrument(case_span(&case, Stage::Triage)).await?;
+        case.stages.insert(Stage::Triage, outcome);
+        self.tell_of_opening(&case).await;
+        Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
     }
 
     /// Writes the baseline, or takes the one that a former try wrote: the first reading is the true one.

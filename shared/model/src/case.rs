@@ -187,6 +187,9 @@ pub struct Case {
     /// The execution of the state machine that works on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<String>,
+    /// How the run that works on it now came to it, where that is not the one that opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
     /// What started it.
     pub source: Source,
     /// What was decided about it.
@@ -218,6 +221,21 @@ impl Case {
         matches!(self.mode, Mode::Contain | Mode::DryRun)
     }
 
+    /// Since when the run works on it that works on it now.
+    pub fn worked_on_since(&self) -> Timestamp {
+        self.taken_over.as_ref().map_or(self.opened_at, |over| over.at)
+    }
+
+    /// The case as the run works on it that took it over. Baseline and settings stay those that it was opened with.
+    #[must_use]
+    pub fn taken_on(mut self, takeover: Takeover) -> Self {
+        self.mode = takeover.mode;
+        self.decided = takeover.decided;
+        self.execution = Some(takeover.execution);
+        self.taken_over = Some(takeover.taken_over);
+        self
+    }
+
     /// The folder of the case in the evidence bucket, with the closing slash.
     pub fn prefix(&self) -> String {
         prefix(&self.case_id)
@@ -227,6 +245,44 @@ impl Case {
 /// The folder of a case in the evidence bucket, with the closing slash.
 pub fn prefix(case: &CaseId) -> String {
     format!("cases/{case}/")
+}
+
+/// The folder in which the takeovers of a case are kept, with the closing slash.
+pub fn takeovers(case: &CaseId) -> String {
+    format!("{}takeovers/", prefix(case))
+}
+
+/// That a later run took a case over. Kept beside `case.json`, create-only and numbered, so that one of several takes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Takeover {
+    /// Layout of this document.
+    pub schema: u32,
+    /// The case.
+    pub case_id: CaseId,
+    /// The execution that works on it from now on.
+    pub execution: String,
+    /// How far Stasis may go now.
+    pub mode: Mode,
+    /// What is decided about it now.
+    pub decided: Decided,
+    /// From which run, when and why.
+    pub taken_over: TakenOver,
+}
+
+/// How a run came to a case that another had opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenOver {
+    /// The number of the takeover, from 1.
+    pub number: u32,
+    /// The execution that worked on the case before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The key of the claim: which case is open for an instance.

@@ -113,6 +113,10 @@ fn what_happened(material: &Material<'_>) -> Markup {
                 }
                 dt { "Decided" }
                 dd { (triage::decision_in_words(&case.decided)) }
+                @if let Some(over) = &case.taken_over {
+                    dt { "Taken over" }
+                    dd { (time(over.at)) ", because " (over.why) }
+                }
                 @if let Some(answer) = material.approval() {
                     dt { "Approval" }
                     dd { (approval::in_words(answer, case.decided.approval)) ", " (time(answer.at)) }

@@ -111,7 +111,13 @@ impl Material<'_> {
 /// Takes the newest report of each stage into the case, where it says more than the case does. What the state machine says
 /// of a function that failed counts more than an older report of it.
 pub fn take_in<'a>(case: &mut Case, reports: impl IntoIterator<Item = (FileRef, &'a StageReport)>) {
-    for (file, report) in reports {
+    // What people answered, or a release did, before another run took the case over says nothing of that run.
+    let since = case.taken_over.as_ref().map(|over| over.at);
+    let is_past = |report: &StageReport| {
+        matches!(report.stage, Stage::Approval | Stage::Release)
+            && since.is_some_and(|since| report.finished_at < since)
+    };
+    for (file, report) in reports.into_iter().filter(|(_, report)| !is_past(report)) {
         let newer = case.stages.get(&report.stage).is_none_or(|known| known.attempt < report.attempt);
         let failed = case.stages.get(&report.stage).is_some_and(|known| known.status == StageStatus::Failed);
         if newer && !failed {
@@ -247,7 +253,7 @@ fn release(material: &Material<'_>) -> Conclusion {
     let mut problems: Vec<String> =
         outcome.map(|o| o.failures.iter().map(|f| f.message.clone()).collect()).unwrap_or_default();
     match outcome.map(|o| o.status) {
-        Some(StageStatus::Done) => {}
+        Some(StageStatus::Done | StageStatus::Skipped) => {}
         Some(StageStatus::Waiting) => problems.push("it was still waiting".to_owned()),
         Some(_) if problems.is_empty() => problems.push("it did not come to its end".to_owned()),
         _ => {}

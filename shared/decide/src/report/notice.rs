@@ -89,8 +89,12 @@ pub fn notice_of_opening(case: &Case, home: &Region) -> Notice {
     let instance = &case.instance;
     let name =
         case.baseline.instance.name().map_or_else(String::new, |name| format!(" ({})", one_line(name, TEXT_MOST)));
+    let over = case.taken_over.as_ref().map_or_else(String::new, |over| {
+        format!("Another run takes it over, because {}.\n", one_line(&over.why, TEXT_MOST))
+    });
+    let word = if case.taken_over.is_some() { "TAKEN OVER" } else { "OPENED" };
     let body = format!(
-        "Case {} is open for instance {}{name} in account {}, region {}, under ticket {}.\n{}\n\n{}Follow it: stasis watch {0}\n",
+        "Case {} is open for instance {}{name} in account {}, region {}, under ticket {}.\n{over}{}\n\n{}Follow it: stasis watch {0}\n",
         case.case_id,
         instance.instance_id,
         instance.account,
@@ -100,7 +104,7 @@ pub fn notice_of_opening(case: &Case, home: &Region) -> Notice {
         links(case, home),
     );
     Notice {
-        subject: subject(&format!("Stasis OPENED: {} ({})", instance.instance_id, case.ticket)),
+        subject: subject(&format!("Stasis {word}: {} ({})", instance.instance_id, case.ticket)),
         body,
         case: Some(case.case_id.clone()),
     }

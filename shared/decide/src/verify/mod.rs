@@ -80,7 +80,7 @@ pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
     }
     let trail_pending = matches!(&facts.command, Observed::Known(Some(command)) if command.is_over())
         && facts.recorded == Observed::Known(Some(false))
-        && facts.now - case.opened_at < TimeDelta::seconds(TRAIL_SECONDS);
+        && facts.now - case.worked_on_since() < TimeDelta::seconds(TRAIL_SECONDS);
     if trail_pending {
         plan.next = Next::Wait(TRAIL_WAIT);
     }
