@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Download a case, and check it as it comes; begun again, it goes on where it was
     Fetch(Fetch),
+    /// Before an incident: whether instances could be contained and captured now, and what is missing
+    Ready(Ready),
     /// Print what makes your shell complete these commands
     Completions {
         /// The shell
@@ -112,6 +114,23 @@ pub(crate) struct Contain {
     /// Follow it to its end
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `stasis ready`
+#[derive(Debug, Args)]
+pub(crate) struct Ready {
+    /// The instances
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub instances: Vec<InstanceId>,
+    /// Every running instance
+    #[arg(long)]
+    pub all: bool,
+    /// The account that they are in, where it is not that of Stasis
+    #[arg(long)]
+    pub account: Option<AccountId>,
+    /// The region that they are in, where it is not that of Stasis
+    #[arg(long)]
+    pub instance_region: Option<Region>,
 }
 
 /// `stasis release`

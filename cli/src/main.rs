@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod list;
 mod place;
+mod ready;
 mod release;
 mod screen;
 mod show;
@@ -61,6 +62,7 @@ async fn with_place(place: &Place, command: &Command) -> Result<bool, CliError> 
         Command::Show(what) => show::run(place, what).await,
         Command::Watch(what) => watch::run(place, &what.case).await,
         Command::Fetch(what) => fetch::run(place, what).await,
+        Command::Ready(what) => ready::run(place, what).await,
         Command::Verify(_) | Command::Completions { .. } => Ok(true),
     }
 }

@@ -44,16 +44,18 @@ except ImportError as missing:
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "scope", "revoke", "verify", "report", "release"]
+# The functions that are no stage of a case.
+ASIDE = ["ready"]
 # The state machines: name, resource in the template, definition.
 MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release": ("Release", "release.asl.json")}
 PLATFORMS = {"Linux": "aws:runShellScript", "Windows": "aws:runPowerShellScript", "MacOS": "aws:runShellScript"}
 # The functions that send messages.
-TELL_PEOPLE = {"TriageFunction", "ApprovalFunction", "ReportFunction"}
+TELL_PEOPLE = {"TriageFunction", "ApprovalFunction", "ReportFunction", "ReadyFunction"}
 # What a stage's role may do at home alone; the rest is done beside the instance, wherever that is.
 AT_HOME = {
     "ActInOtherAccounts", "CloseClaim", "CopiesElsewhere", "EncryptCaseFile", "EncryptNotification", "FindUploads", "IsItStillWorkedOn",
     "ListCaseFile", "ListVersions", "Notify", "OpenTicket", "ReadBucketSettings", "ReadCaseFile", "ReadPolicy", "ReadUploads",
-    "ReadVersions", "SignAddresses", "TellTicketBus", "Trace", "UpdateTicket", "WriteOwnLog", "WriteOwnRecords",
+    "ReadVersions", "SignAddresses", "SimulateStages", "TellTicketBus", "Trace", "UpdateTicket", "WriteOwnLog", "WriteOwnRecords",
 }  # fmt: skip
 # The stages that never touch the instance's side.
 HOMELY = {"approval", "report"}
@@ -267,9 +269,9 @@ def error_names_are_known(infra):
 @check
 def functions_folders_and_machine_agree(infra):
     named = {p["FunctionName"]: n for n, p in infra.resources("AWS::Serverless::Function").items()}
-    if sorted(named) != sorted(f"stasis-{s}" for s in STAGES):
+    if sorted(named) != sorted(f"stasis-{s}" for s in STAGES + ASIDE):
         yield f"the template has the functions {sorted(named)}"
-    if infra.folders != sorted(STAGES):
+    if infra.folders != sorted(STAGES + ASIDE):
         yield f"functions/ holds {infra.folders}"
     called = set()
     for machine, (resource, file) in MACHINES.items():
@@ -303,7 +305,7 @@ def functions_folders_and_machine_agree(infra):
         ]
         if sorted(allowed) != sorted(named[f] for f in invokes if f in named):
             yield f"{machine} may invoke {sorted(allowed)}"
-    for function in sorted(set(named) - called):
+    for function in sorted(set(named) - called - {f"stasis-{name}" for name in ASIDE}):
         yield f"no state calls {function}"
     for function, properties in infra.resources("AWS::Serverless::Function").items():
         stage = properties["FunctionName"].removeprefix("stasis-")
@@ -450,7 +452,7 @@ SAMPLES = [
 
 @check
 def rules_match_what_they_should_and_nothing_else(infra):
-    rules = infra.resources("AWS::Events::Rule")
+    rules = {name: rule for name, rule in infra.resources("AWS::Events::Rule").items() if "ScheduleExpression" not in rule}
     samples = list(SAMPLES)
     for file in sorted((ROOT / "events").glob("guardduty/*.json")):
         event = json.loads(file.read_text())
@@ -470,6 +472,16 @@ def rules_match_what_they_should_and_nothing_else(infra):
             yield f"{name} does not retry"
         if "InputPath" in target or "InputTransformer" in target or "Input" in target:
             yield f"{name} changes the event: it must arrive byte for byte"
+    scheduled = [name for name in infra.resources("AWS::Events::Rule") if name not in rules]
+    if scheduled != ["ReadinessRule"]:
+        yield f"{scheduled} run by the clock"
+    for name in scheduled:
+        (target,) = infra.template["Resources"][name]["Properties"]["Targets"]
+        if logical_id(target["Arn"]) != "ReadyFunction" or json.loads(target["Input"]) != {"publish": True}:
+            yield f"{name} does not ask for readiness to be published"
+        permitted = [p for p in infra.resources("AWS::Lambda::Permission").values() if logical_id(p["SourceArn"]) == name]
+        if [logical_id(p["FunctionName"]) for p in permitted] != ["ReadyFunction"]:
+            yield f"{name} may not call stasis-ready"
 
 
 @check
@@ -481,7 +493,7 @@ def drills_are_taken_only_where_they_are_asked_for(infra):
     if infra.template["Parameters"]["Drills"].get("Default") != "off":
         yield "drills are taken unless somebody says no"
     for name, rule in infra.resources("AWS::Events::Rule").items():
-        pattern = rule["EventPattern"]
+        pattern = rule.get("EventPattern", {"source": []})
         if "stasis.drill" in listed(pattern["source"]) and pattern.get("account") != [{"Ref": "AWS::AccountId"}]:
             yield f"{name} takes drills of other accounts"
 
@@ -618,7 +630,7 @@ KEYS_OF_OTHERS = {"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutP
 
 @check
 def roles_hold_no_more_than_they_must(infra):
-    for stage in STAGES:
+    for stage in STAGES + ASIDE:
         role = infra.template["Resources"][f"{stage.capitalize()}Role"]["Properties"]
         if role.get("ManagedPolicyArns"):
             yield f"{stage} has managed policies"
@@ -635,7 +647,7 @@ def roles_hold_no_more_than_they_must(infra):
             keys = statement.get("Condition", {})
             if "ec2:CreateAction" not in keys.get("StringEquals", {}) and "aws:TagKeys" not in keys.get("ForAllValues:StringEquals", {}):
                 yield f"{stage} may set any tag"
-    for stage in ("triage", "verify", "report"):
+    for stage in ("triage", "verify", "report", "ready"):
         writes = {a for a in infra.actions(stage) if re.match(r"ec2:(?!Describe)|autoscaling:(?!Describe)|elasticloadbalancing:(?!Describe)|ssm:Send", a)}
         if writes:
             yield f"{stage} may change something: {sorted(writes)}"
@@ -675,12 +687,15 @@ def every_stage_keeps_to_its_own_records(infra):
             others = [s for s in STAGES if s != stage and f"/stages/{s}/" in resource]
             if others or resource.endswith(("/cases/*", "EvidenceBucket.Arn}/*")):
                 yield f"{stage} may write {resource}"
+    for statement in infra.statements("ready"):
+        if statement["Action"] == "s3:PutObject" and statement["Resource"] != {"Fn::Sub": "${EvidenceBucket.Arn}/readiness/*"}:
+            yield "readiness may write into the case file"
 
 
 @check
 def who_asks_about_runs_asks_about_containments_alone(infra):
     """Triage and release have to know whether anybody works on a case; nobody else has to, and of no other machine."""
-    for stage in STAGES:
+    for stage in STAGES + ASIDE:
         asking = [s for s in infra.statements(stage) if any(a.startswith("states:") for a in listed(s["Action"]))]
         if bool(asking) != (stage in ("triage", "release")):
             yield f"{stage} may{' not' if not asking else ''} ask about executions"
@@ -1043,7 +1058,7 @@ def spokes_may_what_their_stages_may_and_no_more(infra):
                     continue
                 if action.split(":")[0] in ("s3", "sns", "states", "lambda", "sts", "logs", "events"):
                     yield f"{name} may {action}, which is no work beside the instance"
-    for stage in STAGES:
+    for stage in STAGES + ASIDE:
         goes = any("stasis-spoke-" in json.dumps(s["Resource"]) for s in infra.statements(stage) if s["Action"] == "sts:AssumeRole")
         if goes != (stage not in HOMELY):
             yield f"{stage} {'may' if goes else 'may not'} act in other accounts"
@@ -1160,7 +1175,7 @@ def user_data():
 def spokes(infra):
     """The roles of the stages in another account: by whom they may be assumed, and what the stage may do at home."""
     roles = {}
-    for stage in STAGES:
+    for stage in STAGES + ASIDE:
         if stage in HOMELY:
             continue
         name = stage.capitalize()
@@ -1183,7 +1198,7 @@ def spokes(infra):
             "Condition": "StasisIsElsewhere",
             "Properties": {
                 "RoleName": {"Fn::Sub": f"stasis-spoke-{stage}-${{AWS::Region}}"},
-                "Description": f"What the stage {stage} of Stasis, in another account, may do here.",
+                "Description": f"What {'readiness' if stage in ASIDE else f'the stage {stage}'} of Stasis, in another account, may do here.",
                 "MaxSessionDuration": 3600,
                 "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trusted]},
                 "Policies": [{"PolicyName": stage, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}],

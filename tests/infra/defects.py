@@ -509,6 +509,11 @@ DEFECTS = [
         lambda i: setting(statement(i, "scope", "PassDeliveryRole"), "Resource", "*"),
     ),
     (
+        "a readiness that writes into the case file",
+        "every_stage_keeps_to_its_own_records",
+        lambda i: setting(statement(i, "ready", "WriteOwnRecords"), "Resource", {"Fn::Sub": "${EvidenceBucket.Arn}/cases/*/stages/ready/*"}),
+    ),
+    (
         "a spoke that may more than its stage",
         "spokes_may_what_their_stages_may_and_no_more",
         lambda i: i.member["Resources"]["SpokeDetachRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"].append(

@@ -16,6 +16,7 @@ mod local;
 mod memory;
 mod modes;
 mod policy;
+mod ready;
 mod release;
 mod scope;
 mod several;

@@ -11,7 +11,7 @@ pub(crate) struct Suspect {
 }
 
 /// Operations that change something at AWS. A test that says "nothing was changed" means none of these.
-const READS: [&str; 5] = ["Describe", "Get", "List", "Lookup", "Head"];
+const READS: [&str; 6] = ["Describe", "Get", "List", "Lookup", "Head", "Simulate"];
 
 impl Suspect {
     pub(crate) fn plant(options: &Value) -> Self {

@@ -256,8 +256,10 @@ class LocalAws:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    def client(self, service: str, region: str | None = None, account: str | None = None, beside: bool = False) -> Any:
-        """`beside` for a service that both emulators have, as it is beside the suspect."""
+    def client(
+        self, service: str, region: str | None = None, account: str | None = None, beside: bool = False, hub: bool = False
+    ) -> Any:
+        """For a service that both emulators have: `beside` as it is beside the suspect, `hub` as the stack has it."""
         import boto3
         from botocore.config import Config
 
@@ -270,7 +272,7 @@ class LocalAws:
             service,
             **other,
             region_name=region or self.region,
-            endpoint_url=self.moto_url if beside or service in MOTO_SERVICES else self.ministack_url,
+            endpoint_url=self.moto_url if beside or (service in MOTO_SERVICES and not hub) else self.ministack_url,
             config=Config(
                 proxies={}, read_timeout=120, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
             ),
@@ -344,6 +346,7 @@ class LocalAws:
                 ChecksumAlgorithm="SHA256",
             )
         self._create_member()
+        self._show_roles()
         self.check()
 
     def _package(self, s3: Any, template: pathlib.Path, name: str, resource: dict[str, Any]) -> None:
@@ -413,6 +416,19 @@ class LocalAws:
             self.create_key(self.client("kms", account=account), "stasis-snapshots", both)
         there = self.client("kms", DESTINATION_REGION, DESTINATION_ACCOUNT)
         self.create_key(there, "stasis-evidence-copies", [f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"])
+
+    def _show_roles(self) -> None:
+        """The roles of the functions, which the stack made in MiniStack, for moto's IAM to be asked about."""
+        made, shown = self.client("iam", hub=True), self.client("iam")
+        for role in (role for page in made.get_paginator("list_roles").paginate() for role in page["Roles"]):
+            if role["Path"] != "/stasis/":
+                continue
+            name = role["RoleName"]
+            shown.create_role(Path=role["Path"], RoleName=name, AssumeRolePolicyDocument=json.dumps(role["AssumeRolePolicyDocument"]))
+            for policy in made.list_role_policies(RoleName=name)["PolicyNames"]:
+                document = made.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+                text = document if isinstance(document, str) else json.dumps(document)
+                shown.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=text)
 
     def create_key(self, kms: Any, alias: str, principals: list[str]) -> None:
         statement = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "kms:*", "Resource": "*"}

@@ -9,6 +9,7 @@ mod cases;
 mod destination;
 pub mod error;
 pub mod execution;
+mod invoke;
 pub mod notify;
 pub mod observe;
 pub mod perform;
@@ -22,6 +23,7 @@ pub mod ticket;
 pub mod versions;
 
 pub use error::CloudError;
+pub use spoke::spoke_role;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, SdkConfig};

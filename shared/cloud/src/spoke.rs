@@ -17,6 +17,11 @@ const SESSION_SECONDS: i32 = 900;
 /// A session that is to be used again must last for a whole call.
 const LEFT_AT_LEAST: Duration = Duration::from_secs(300);
 
+/// ARN of the role that a stage, or readiness, has in another account.
+pub fn spoke_role(account: &AccountId, region: &Region, name: &str) -> String {
+    format!("arn:{}:iam::{account}:role/stasis-spoke-{name}-{region}", region.partition())
+}
+
 /// Sessions that this process holds, by role and case.
 pub(crate) type Sessions = Arc<Mutex<HashMap<(String, CaseId), (Credentials, SystemTime)>>>;
 
@@ -33,10 +38,33 @@ impl Cloud {
         stage: Stage,
         case: &CaseId,
     ) -> Result<Self, CloudError> {
+        self.beside_as(account, region, stage.name(), case).await
+    }
+
+    /// The same for readiness, which is no stage of a case and has a role of its own there. The case is only supposed.
+    ///
+    /// # Errors
+    /// Where the role cannot be assumed.
+    pub async fn beside_for_readiness(
+        &self,
+        account: &AccountId,
+        region: &Region,
+        case: &CaseId,
+    ) -> Result<Self, CloudError> {
+        self.beside_as(account, region, "ready", case).await
+    }
+
+    async fn beside_as(
+        &self,
+        account: &AccountId,
+        region: &Region,
+        role: &str,
+        case: &CaseId,
+    ) -> Result<Self, CloudError> {
         if *account == self.home.account {
             return Ok(self.in_region(region));
         }
-        let role = format!("arn:{}:iam::{account}:role/stasis-spoke-{stage}-{region}", region.partition());
+        let role = spoke_role(account, region, role);
         let credentials = self.spoke_session(&role, case).await.map_err(|error| {
             let home = &self.home.account;
             let message = format!(

@@ -17,6 +17,7 @@ pub mod preserve;
 pub mod proof;
 pub mod protect;
 pub mod quarantine;
+pub mod ready;
 pub mod release;
 pub mod replicate;
 pub mod report;

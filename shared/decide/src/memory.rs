@@ -153,6 +153,11 @@ fn start(case: &Case, facts: &MemoryFacts) -> Plan {
     plan
 }
 
+/// Why the memory could not be acquired, as far as that is known before anything is begun; none where it could.
+pub(crate) fn obstacle(case: &Case, facts: &MemoryFacts) -> Option<String> {
+    able(case, facts).err().and_then(|acquisition| acquisition.reason)
+}
+
 /// The machine and the collector for it, or why its memory cannot be acquired.
 fn able<'a>(case: &'a Case, facts: &'a MemoryFacts) -> Result<(&'a Machine, &'a str), Box<Acquisition>> {
     let instance = &case.instance.instance_id;

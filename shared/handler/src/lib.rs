@@ -5,6 +5,7 @@ pub mod approval;
 pub mod error;
 mod joining;
 mod notify;
+pub mod ready;
 pub mod release;
 pub mod report;
 mod seal;
@@ -87,6 +88,22 @@ pub async fn serve_release() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = (&settings, &cloud);
     run(service_fn(async |event: LambdaEvent<Value>| Box::pin(release::answer(cloud, settings, event.payload)).await))
         .await
+}
+
+/// Serves readiness.
+///
+/// # Errors
+/// Where the settings are incomplete, or the runtime fails.
+pub async fn serve_ready() -> Result<(), lambda_runtime::Error> {
+    let (settings, cloud) = start().await?;
+    let topic = settings.topic()?.to_owned();
+    let roles = settings.roles()?;
+    let (settings, cloud, topic, roles) = (&settings, &cloud, topic.as_str(), &roles);
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        let deadline = stasis_model::Timestamp::from(event.context.deadline());
+        Box::pin(ready::answer(cloud, settings, topic, roles, event.payload, deadline)).await
+    }))
+    .await
 }
 
 /// Everything that is done once per process.

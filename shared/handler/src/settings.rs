@@ -9,6 +9,7 @@ use stasis_model::disks::{Destination, DiskPolicy, Place};
 use stasis_model::ids::AccountId;
 use stasis_model::memory::{Format, MemoryPolicy, WindowsTool};
 use stasis_model::policy::PolicyDocument;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 /// The settings of a function.
@@ -28,6 +29,7 @@ pub struct Settings {
     pub built_in: PolicyDocument,
     topic: Option<String>,
     signing_key: Option<String>,
+    roles: Option<String>,
 }
 
 /// A setting that is missing or malformed.
@@ -66,6 +68,7 @@ const WINDOWS_TOOL: &str = "STASIS_WINDOWS_TOOL";
 const WINDOWS_TOOL_ARGUMENTS: &str = "STASIS_WINDOWS_TOOL_ARGUMENTS";
 const WINDOWS_TOOL_OUTPUT: &str = "STASIS_WINDOWS_TOOL_OUTPUT";
 
+const ROLES: &str = "STASIS_ROLES";
 const SNAPSHOT_LOCK: &str = "STASIS_SNAPSHOT_LOCK";
 const POLICY_PARAMETER: &str = "STASIS_POLICY_PARAMETER";
 const DECISION: &str = "STASIS_DECISION";
@@ -135,6 +138,7 @@ impl Settings {
             built_in: built_in(&value)?,
             topic: value(TOPIC),
             signing_key: value(SIGNING_KEY),
+            roles: value(ROLES),
         })
     }
 
@@ -153,6 +157,26 @@ impl Settings {
     pub fn signing_key(&self) -> Result<&str, SettingsError> {
         self.signing_key.as_deref().ok_or(SettingsError { name: SIGNING_KEY, problem: "is not set".to_owned() })
     }
+
+    /// ARNs of the roles of the stages, by the stage's name; only readiness needs them.
+    ///
+    /// # Errors
+    /// Where they are not set, or no list of `stage=ARN`.
+    pub fn roles(&self) -> Result<BTreeMap<String, String>, SettingsError> {
+        read_roles(self.roles.as_deref().ok_or(SettingsError { name: ROLES, problem: "is not set".to_owned() })?)
+    }
+}
+
+fn read_roles(text: &str) -> Result<BTreeMap<String, String>, SettingsError> {
+    let wrong = || SettingsError { name: ROLES, problem: "is a list of stage=ARN, with commas between".to_owned() };
+    text.split(',')
+        .map(|one| match one.split_once('=') {
+            Some((stage, arn)) if !stage.is_empty() && arn.starts_with("arn:") => {
+                Ok((stage.to_owned(), arn.to_owned()))
+            }
+            _ => Err(wrong()),
+        })
+        .collect()
 }
 
 /// A word of a policy, as the case file writes it; its default where none is set.
@@ -274,5 +298,11 @@ mod tests {
             assert!(read(&variables).expect_err("refused").to_string().contains(name), "{name}");
         }
         assert!(read(&good).expect("settings").topic().expect_err("no topic").to_string().contains(TOPIC));
+        let roles = |text| read(&[good.as_slice(), &[(ROLES, text)]].concat()).expect("settings").roles();
+        let two = roles("protect=arn:aws:iam::1:role/p,capture=arn:aws:iam::1:role/c").expect("roles");
+        assert_eq!(two.get("capture").map(String::as_str), Some("arn:aws:iam::1:role/c"));
+        for wrong in ["protect", "protect=role", "=arn:aws:iam::1:role/p", "protect=arn:a,"] {
+            assert!(roles(wrong).expect_err("refused").to_string().contains(ROLES), "{wrong}");
+        }
     }
 }

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod memory;
 pub mod outcome;
 pub mod policy;
+pub mod ready;
 pub mod source;
 pub mod stage;
 pub mod tags;

@@ -12,6 +12,7 @@ mod memberships;
 mod memory;
 mod network;
 pub mod progress;
+mod ready;
 mod release;
 mod scope;
 

@@ -6,7 +6,7 @@ mod notice;
 
 pub use html::html;
 pub(crate) use notice::subject;
-pub use notice::{Notice, notice, notice_of_failure, notice_of_finding, notice_of_opening};
+pub use notice::{Notice, notice, notice_of_failure, notice_of_finding, notice_of_opening, notice_of_readiness};
 
 use crate::ticket::Progress;
 use crate::{approval, policy, replicate, verify};

@@ -7,6 +7,7 @@ use serde_json::json;
 use stasis_model::case::{Case, Decided, InstanceRef};
 use stasis_model::ids::{CaseId, Region};
 use stasis_model::outcome::RunStatus;
+use stasis_model::ready::{Effect, Readiness, ReadyCheck, Verdict};
 use stasis_model::stage::StageOutcome;
 use stasis_model::trigger::Source;
 
@@ -108,6 +109,45 @@ pub fn notice_of_opening(case: &Case, home: &Region) -> Notice {
         body,
         case: Some(case.case_id.clone()),
     }
+}
+
+/// How many instances a message on readiness names; the others are in what was written down.
+const INSTANCES_NAMED: usize = 20;
+
+/// What to tell of readiness, which was written down at `location`.
+pub fn notice_of_readiness(said: &Readiness, location: &str) -> Notice {
+    let lacking: Vec<_> = said.instances.iter().filter(|one| one.verdict != Verdict::Ready).collect();
+    let gap = |check: &ReadyCheck| {
+        let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!(" -> {remedy}"));
+        format!("{}: {}{}", check.check.name, one_line(&check.check.observed, TEXT_MOST), one_line(&remedy, TEXT_MOST))
+    };
+    let gaps = |checks: &[ReadyCheck]| -> Vec<String> {
+        checks.iter().filter(|c| !c.check.passed() && c.effect != Effect::Advice).map(gap).collect()
+    };
+    let mut body = format!(
+        "{} of {} running instances in account {}, region {}, could be contained and captured in full now.\n",
+        said.instances.len() - lacking.len(),
+        said.instances.len() + said.unasked,
+        said.account,
+        said.region
+    );
+    if said.unasked > 0 {
+        body.push_str(&format!("{} were not looked at for lack of time.\n", said.unasked));
+    }
+    body.extend(gaps(&said.place).iter().map(|gap| format!("- for all of them: {gap}\n")));
+    for one in lacking.iter().take(INSTANCES_NAMED) {
+        let name = one.name.as_ref().map_or_else(String::new, |name| format!(" ({})", one_line(name, TEXT_MOST)));
+        body.push_str(&format!("\n{}{name}: {}\n", one.instance_id, one.verdict));
+        body.extend(gaps(&one.checks).iter().map(|gap| format!("- {gap}\n")));
+    }
+    if lacking.len() > INSTANCES_NAMED {
+        body.push_str(&format!("\nand {} more\n", lacking.len() - INSTANCES_NAMED));
+    }
+    body.push_str(&format!("\nAll of it: {location}\nLook again: stasis ready --all\n"));
+    let title = format!("Stasis READINESS: {}, {} of {} instances", said.verdict, lacking.len(), said.instances.len());
+    let title =
+        if lacking.is_empty() { format!("Stasis READINESS: {}", said.verdict) } else { title + " lack something" };
+    Notice { subject: subject(&title), body, case: None }
 }
 
 /// What to tell when a stage has failed after the first report.

@@ -1,9 +1,9 @@
 //! The checks of the evidence bucket: how it keeps what is in it.
 
 use super::of_fact;
-use stasis_model::case::Case;
+use stasis_model::baseline::Observed;
 use stasis_model::check::Check;
-use stasis_model::facts::{BucketFacts, VerifyFacts};
+use stasis_model::facts::BucketFacts;
 
 pub(super) const BUCKET: &str = "evidence bucket versioned and Object-Locked";
 pub(super) const ENCRYPTED: &str = "evidence bucket encrypts with a key of its own";
@@ -12,18 +12,17 @@ pub(super) const TLS: &str = "evidence bucket takes TLS only";
 pub(super) const REPLICATED: &str = "evidence bucket replicated";
 
 /// The checks of the bucket; replication where there is any.
-pub(super) fn checks(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
-    let days = case.policy.disks.lock_days;
+pub(super) fn checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
     let mut checks = vec![
-        of_fact(BUCKET, &format!("versioning enabled, Object Lock for {days} days"), &facts.bucket, |b| kept(b, days)),
-        of_bucket(ENCRYPTED, "aws:kms", facts, |bucket| {
+        of_fact(BUCKET, &format!("versioning enabled, Object Lock for {days} days"), bucket, |b| kept(b, days)),
+        of_fact(ENCRYPTED, "aws:kms", bucket, |bucket| {
             of_fact(ENCRYPTED, "aws:kms", &bucket.encryption, |algorithm| match algorithm {
                 Some(algorithm) => Check::of(ENCRYPTED, "aws:kms", algorithm.starts_with("aws:kms"), algorithm.clone()),
                 None => Check::missing(ENCRYPTED, "aws:kms", "no default encryption"),
             })
         }),
-        of_bucket(CLOSED, "all four blocks of public access", facts, closed),
-        of_bucket(TLS, "its policy denies what comes without TLS", facts, |bucket| {
+        of_fact(CLOSED, "all four blocks of public access", bucket, closed),
+        of_fact(TLS, "its policy denies what comes without TLS", bucket, |bucket| {
             let expected = "its policy denies what comes without TLS";
             of_fact(TLS, expected, &bucket.tls_only, |only| {
                 let observed = if *only { "it does" } else { "it does not" };
@@ -31,12 +30,8 @@ pub(super) fn checks(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
             })
         }),
     ];
-    checks.extend(replicated(facts));
+    checks.extend(bucket.known().and_then(replicated));
     checks
-}
-
-fn of_bucket(name: &str, expected: &str, facts: &VerifyFacts, judge: impl FnOnce(&BucketFacts) -> Check) -> Check {
-    of_fact(name, expected, &facts.bucket, judge)
 }
 
 fn kept(bucket: &BucketFacts, days: i32) -> Check {
@@ -65,9 +60,8 @@ fn closed(bucket: &BucketFacts) -> Check {
 }
 
 /// Replication is the operator's choice, so its absence is no failure; that it could not be read is said.
-fn replicated(facts: &VerifyFacts) -> Option<Check> {
+fn replicated(bucket: &BucketFacts) -> Option<Check> {
     let expected = "where it is configured";
-    let bucket = facts.bucket.known()?;
     match bucket.replicated_to.known() {
         Some(to) if to.is_empty() => None,
         Some(to) => Some(Check::of(REPLICATED, expected, true, format!("to {}", to.join(", ")))),
@@ -81,7 +75,6 @@ fn replicated(facts: &VerifyFacts) -> Option<Check> {
 mod tests {
     use super::*;
     use crate::sample;
-    use stasis_model::baseline::Observed;
     use stasis_model::check::CheckStatus;
     use stasis_model::facts::PublicAccessBlock;
 
@@ -90,7 +83,10 @@ mod tests {
         if let Observed::Known(bucket) = &mut facts.bucket {
             spoil(bucket);
         }
-        checks(&sample::case(), &facts).into_iter().find(|c| c.name == name).map(|c| c.status)
+        checks(sample::case().policy.disks.lock_days, &facts.bucket)
+            .into_iter()
+            .find(|c| c.name == name)
+            .map(|c| c.status)
     }
 
     #[test]

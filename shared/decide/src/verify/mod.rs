@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use stasis_model::baseline::{Instance, Observed};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
-use stasis_model::facts::{Allows, Peer, QuarantineFacts, VerifyFacts};
+use stasis_model::facts::{Allows, BucketFacts, Peer, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::GroupId;
 use stasis_model::memory::{AcquisitionStatus, MemoryChoice};
 use stasis_model::stage::{Next, Plan, Stage, StageStatus};
@@ -112,7 +112,7 @@ fn closed_endpoints(facts: &VerifyFacts) -> Vec<String> {
                 }
             };
             let rules = groups.iter().filter_map(|group| inbound.get(group)).flatten();
-            if !rules.into_iter().any(|rule| lets_in(rule, &quarantine.group_id, &addresses)) {
+            if !rules.into_iter().any(|rule| lets_in(rule, Some(&quarantine.group_id), &addresses)) {
                 let names: Vec<&str> = groups.iter().map(GroupId::as_str).collect();
                 notes.push(format!(
                     "{vpc}: the endpoint of {service} ({}) does not let quarantine group {} in on 443, so Systems Manager will not reach the instance; add an inbound rule for 443 from that group",
@@ -125,12 +125,12 @@ fn closed_endpoints(facts: &VerifyFacts) -> Vec<String> {
     notes
 }
 
-/// Whether an inbound rule of an endpoint lets HTTPS of the quarantined interfaces in.
-fn lets_in(rule: &Allows, quarantine: &GroupId, addresses: &[IpAddr]) -> bool {
+/// Whether an inbound rule of an endpoint lets HTTPS of interfaces in that are in the quarantine group, where there is one.
+pub(crate) fn lets_in(rule: &Allows, quarantine: Option<&GroupId>, addresses: &[IpAddr]) -> bool {
     let protocol = matches!(rule.protocol.as_str(), "tcp" | "6" | "-1");
     let port = rule.protocol == "-1" || rule.from_port == -1 || (rule.from_port..=rule.to_port).contains(&443);
     let peer = match &rule.peer {
-        Peer::Group(group) => group == quarantine,
+        Peer::Group(group) => Some(group) == quarantine,
         Peer::Cidr4(range) | Peer::Cidr6(range) => {
             range.parse::<IpNet>().is_ok_and(|range| addresses.iter().any(|address| range.contains(address)))
         }
@@ -153,8 +153,13 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     checks.push(volatile(facts));
     checks.extend(memory(case, facts));
     checks.extend(disks::checks(case, facts));
-    checks.extend(bucket::checks(case, facts));
+    checks.extend(bucket_checks(case.policy.disks.lock_days, &facts.bucket));
     checks
+}
+
+/// How the evidence bucket keeps what is in it, for so many days.
+pub(crate) fn bucket_checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
+    bucket::checks(days, bucket)
 }
 
 /// A check of a fact, or UNKNOWN where it could not be read.
