@@ -54,6 +54,29 @@ async fn interfaces_cannot_be_looked_up_and_those_known_before_are_quarantined()
 }
 
 #[tokio::test]
+async fn what_somebody_else_did_at_the_same_moment_is_no_failure() {
+    let suspect = Suspect::plant(&json!({}));
+    let group = suspect.scaling_group().await.expect("a group");
+    local().fault_delay("autoscaling", "DetachInstances", &suspect.id, 4.0);
+    let execution = local().start_contain(&json!({"instanceId": suspect.id})).await;
+    local().fault_met("DetachInstances", &suspect.id).await;
+    // While the call of Stasis is on its way.
+    aws_sdk_autoscaling::Client::new(&local().config("AUTO_SCALING").await)
+        .detach_instances()
+        .auto_scaling_group_name(group)
+        .instance_ids(&suspect.id)
+        .should_decrement_desired_capacity(true)
+        .send()
+        .await
+        .expect("detached");
+    let output = local().end_of(&execution).await.output();
+    assert_eq!((&output["status"], stage(&output, "detach")), (&json!("CONTAINED"), "DONE"), "{output:#}");
+    let key = output["instances"][0]["stages"]["detach"]["report"]["key"].as_str().expect("a report");
+    let report = local().json(key).await;
+    assert!(report["notes"].to_string().contains("so all the same"), "{report:#}");
+}
+
+#[tokio::test]
 async fn the_scaling_group_refuses_and_the_network_is_cut_all_the_same() {
     let suspect = Suspect::plant(&json!({}));
     local().fault("autoscaling", "DetachInstances", &suspect.id, "ValidationError", 400);

@@ -1,6 +1,6 @@
 //! What comes in for an instance whose case is open already: it joins a case that is worked on, and is swallowed by none.
 
-use crate::local::local;
+use crate::local::{Ended, local};
 use crate::policy::finding;
 use crate::suspect::{Suspect, stage};
 use serde_json::{Value, json};
@@ -67,7 +67,11 @@ async fn a_run_that_died_before_containment_is_followed_by_one_of_those_that_com
     }
     let mut statuses: Vec<&str> = outputs.iter().filter_map(|output| output["status"].as_str()).collect();
     statuses.sort_unstable();
-    assert!(statuses.iter().copied().eq(std::iter::once("CONTAINED").chain(["DUPLICATE"; 7])), "{statuses:?}");
+    let reasons: Vec<&Value> = outputs.iter().map(|output| &output["reason"]).collect();
+    assert!(
+        statuses.iter().copied().eq(std::iter::once("CONTAINED").chain(["DUPLICATE"; 7])),
+        "{statuses:?} {reasons:#?}"
+    );
     assert!(suspect.is_quarantined().await);
     assert_eq!((suspect.cases().await.len(), suspect.snapshots().await.len()), (1, 2));
     let taken = takeovers(&case).await;
@@ -158,4 +162,68 @@ async fn a_run_that_died_while_it_asked_asks_again() {
     same_case(&output, &case);
     assert_eq!(stage(&output, "approval"), "DONE", "{output:#}");
     assert_eq!(takeovers(&case).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_quarantine_that_somebody_undid_is_not_taken_for_one() {
+    let suspect = small();
+    let finding = finding(&suspect.id, AT_ONCE, 8.0, 1);
+    let first = local().contain(&finding).await.output();
+    assert_eq!(first["status"], "CONTAINED", "{first:#}");
+    assert_eq!(local().contain(&finding).await.output()["status"], "DUPLICATE", "nothing to do");
+    // As whoever holds a role in the account could.
+    local()
+        .ec2()
+        .await
+        .modify_network_interface_attribute()
+        .network_interface_id(&suspect.interfaces()[0])
+        .groups(suspect.text("productionGroupId"))
+        .send()
+        .await
+        .expect("put back");
+    assert!(!suspect.is_quarantined().await);
+    let again = local().contain(&finding).await.output();
+    assert_eq!((&again["status"], &again["caseId"]), (&json!("CONTAINED"), &first["caseId"]), "{again:#}");
+    assert!(suspect.is_quarantined().await);
+    // A group of ours that lets something in holds nothing, either.
+    let group = suspect.quarantine_group().await.expect("a group");
+    let open = aws_sdk_ec2::types::IpPermission::builder()
+        .ip_protocol("-1")
+        .ip_ranges(aws_sdk_ec2::types::IpRange::builder().cidr_ip("0.0.0.0/0").build())
+        .build();
+    local()
+        .ec2()
+        .await
+        .authorize_security_group_ingress()
+        .group_id(&group)
+        .ip_permissions(open)
+        .send()
+        .await
+        .expect("opened");
+    assert_eq!(local().contain(&finding).await.output()["status"], "CONTAINED");
+    assert!(suspect.rules(&group).await.iter().all(|rule| rule.is_egress() == Some(true)), "closed again");
+}
+
+#[tokio::test]
+async fn a_claim_that_names_another_instances_case_silences_nobody() {
+    let (contained, other) = (small(), small());
+    let output = local().contain(&json!({"instanceId": contained.id})).await.output();
+    let keys = local().keys("open/").await;
+    let key = keys.iter().find(|key| key.contains(&contained.id)).expect("a claim");
+    let forged = key.replace(&contained.id, &other.id);
+    let body = local().object(key).await;
+    local()
+        .s3()
+        .await
+        .put_object()
+        .bucket(local().bucket())
+        .key(&forged)
+        .body(body.into())
+        .send()
+        .await
+        .expect("forged");
+    let ended = local().contain(&finding(&other.id, AT_ONCE, 8.0, 1)).await;
+    let Ended::Failed { error: name, cause } = ended else { panic!("it failed: {ended:?}") };
+    assert_eq!(name, "EvidenceAtRisk", "{cause}");
+    assert!(cause.contains(&forged) && cause.contains(output["caseId"].as_str().expect("a case")), "{cause}");
 }

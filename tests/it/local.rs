@@ -404,6 +404,24 @@ impl Local {
         self.set_fault(&json!({"service": service, "operation": operation, "contains": contains, "code": null, "delaySeconds": seconds, "times": 1}));
     }
 
+    /// Waits until a request has met the fault of this operation that names `contains`.
+    pub(crate) async fn fault_met(&self, operation: &str, contains: &str) {
+        let url = format!("{}/local/faults", self.variable("STASIS_LOCAL_CONTROL"));
+        let is_met = || {
+            let text = ureq::get(&url).call().expect("the faults").body_mut().read_to_string().expect("text");
+            let faults: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+            let mine = |fault: &&Value| fault["operation"] == operation && fault["contains"] == contains;
+            faults.iter().find(mine).is_some_and(|fault| fault["used"] != 0)
+        };
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        let waiting = async {
+            while !is_met() {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("a request meets the fault");
+    }
+
     fn set_fault(&self, fault: &Value) {
         let url = format!("{}/local/faults", self.variable("STASIS_LOCAL_CONTROL"));
         ureq::post(&url).send(fault.to_string()).expect("the fault is set");

@@ -43,7 +43,10 @@ pub(crate) async fn join(
         }
         let run = run_of(cloud, &case).await?;
         let progress = if joining::needs_progress(&case, &run, wanted.decision) {
-            joining::progress(&case, &cloud.newest_reports(&case.case_id, &TELLING).await?)
+            let mut progress = joining::progress(&case, &cloud.newest_reports(&case.case_id, &TELLING).await?);
+            // What was cut off once may have been put back by somebody since: AWS says, not the report of then.
+            progress.is_cut_off = progress.is_cut_off && is_still_cut_off(cloud, &case).await?;
+            progress
         } else {
             Progress::default()
         };
@@ -66,6 +69,17 @@ pub(crate) async fn join(
             .ok_or_else(|| HandlerError::EvidenceAtRisk(format!("case {} exists and cannot be read", case.case_id)))?;
     }
     Err(HandlerError::Unfinished(format!("others keep taking case {} over", case.case_id)))
+}
+
+/// Whether the instance is in quarantine now. Where that cannot be read, and asking again would not help, the report counts.
+async fn is_still_cut_off(cloud: &Cloud, case: &Case) -> Result<bool, HandlerError> {
+    match cloud.is_in_quarantine(&case.instance.instance_id).await {
+        Err(error) if !error.is_retryable() => {
+            tracing::error!(code = %error.code, case = %case.case_id, "whether it is in quarantine still cannot be read");
+            Ok(true)
+        }
+        said => Ok(said?),
+    }
 }
 
 /// What the run of a case does.

@@ -24,6 +24,7 @@ use stasis_model::stage::{
 use stasis_model::{SCHEMA, Timestamp, now};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::mem::discriminant;
 use tracing::Instrument as _;
 
 /// What a stage adds to the common way: what it reads, and what follows from that.
@@ -203,6 +204,13 @@ pub(crate) async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result
         let progress = records.iter().any(|r| r.outcome != Outcome::Failed);
         failures.extend(failed.clone());
         if plan.next != Next::ObserveAgain {
+            if failed.iter().any(|failure| !failure.retryable)
+                && let Ok(facts) = work.observe(cloud, case).await
+            {
+                let again = work.plan(case, &facts, now(), &[]);
+                let records = tally.records.get_mut(before..).unwrap_or_default();
+                plan.notes.extend(settle(records, &mut failures, &again));
+            }
             break;
         }
         stuck = !progress;
@@ -218,6 +226,27 @@ pub(crate) async fn run<W: Work>(work: &W, cloud: &Cloud, case: &Case) -> Result
         });
     }
     Ok(conclude(W::STAGE, case, started_at, tally, plan, failures))
+}
+
+/// What was refused may be so all the same: somebody did it at the same moment, or the answer to our first try got lost. Where
+/// the plan for what AWS says afterwards has no obstacle and wants nothing of that kind any more, the refusal is no failure;
+/// it is told as a note.
+fn settle(records: &mut [ActionRecord], failures: &mut Vec<Failure>, again: &Plan) -> Vec<String> {
+    if !again.obstacles.is_empty() {
+        return Vec::new();
+    }
+    let is_wanted = |action: &Action| again.actions().any(|wanted| discriminant(wanted) == discriminant(action));
+    let mut notes = Vec::new();
+    for record in records.iter_mut().filter(|record| record.outcome == Outcome::Failed && !is_wanted(&record.action)) {
+        let Some(refusal) = record.error.take_if(|error| !error.retryable) else { continue };
+        record.outcome = Outcome::AlreadySo;
+        notes.push(format!(
+            "{}: refused, and so all the same when AWS was asked again ({})",
+            record.words, refusal.message
+        ));
+        failures.retain(|failure| *failure != refusal);
+    }
+    notes
 }
 
 fn planned(action: &Action) -> ActionRecord {
@@ -414,4 +443,45 @@ fn unrecorded(report: &StageReport, error: &CloudError) -> StageOutcome {
         Failure::lasting("EvidenceAtRisk", format!("the report of {} could not be written: {error}", report.stage)),
     );
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stasis_model::ids::VolumeId;
+
+    fn detach(code: &str) -> ActionRecord {
+        let action = Action::DetachFromScalingGroup {
+            group: "web".to_owned(),
+            instance: "i-0a1b2c3d".parse().expect("id"),
+            decrement: true,
+        };
+        let error = Some(Failure::lasting(code, "not part of the group"));
+        ActionRecord { outcome: Outcome::Failed, error, ..planned(&action) }
+    }
+
+    fn snapshot() -> Action {
+        let volume: VolumeId = "vol-0a".parse().expect("id");
+        Action::CreateSnapshot { volume, description: String::new(), tags: Vec::new() }
+    }
+
+    #[test]
+    fn what_was_refused_and_is_so_all_the_same_is_no_failure() {
+        let settled = |again: &Plan| {
+            let mut records = vec![detach("ValidationError")];
+            let mut failures: Vec<Failure> = records.iter().filter_map(|record| record.error.clone()).collect();
+            let notes = settle(&mut records, &mut failures, again);
+            (records.remove(0).outcome, failures.len(), notes.len())
+        };
+        let mut other = Plan::nothing();
+        other.step(vec![snapshot()]);
+        let mut same = Plan::nothing();
+        same.step(vec![detach("").action]);
+        let mut unread = Plan::nothing();
+        unread.obstacles.push(Failure::lasting("Unreadable", "the group"));
+        assert_eq!(settled(&Plan::nothing()), (Outcome::AlreadySo, 0, 1));
+        assert_eq!(settled(&other), (Outcome::AlreadySo, 0, 1));
+        assert_eq!(settled(&same), (Outcome::Failed, 1, 0), "it is still wanted");
+        assert_eq!(settled(&unread), (Outcome::Failed, 1, 0), "nobody knows");
+    }
 }

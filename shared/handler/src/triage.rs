@@ -332,7 +332,7 @@ impl Opener<'_> {
         let folder = prefix(&case_id);
         let case_key = format!("{folder}case.json");
         if !is_new && let Some(case) = self.cloud.case(&case_id).await? {
-            return self.joined(case).await;
+            return self.joined(&instance, case).await;
         }
         let (baseline, finding, ticket) =
             join3(self.keep_baseline(&folder, baseline), self.keep_input(&folder), self.ticket(&case_id, &instance))
@@ -366,7 +366,7 @@ impl Opener<'_> {
             let there = self.cloud.case(&case.case_id).await?;
             let there =
                 there.ok_or_else(|| HandlerError::EvidenceAtRisk(format!("{case_key} exists and cannot be read")))?;
-            return self.joined(there).await;
+            return self.joined(&case.instance, there).await;
         }
         case.stages.insert(Stage::Triage, outcome?);
         self.tell_of_opening(&case).await;
@@ -409,7 +409,7 @@ impl Opener<'_> {
         if let Some(claim) = self.cloud.fetch_json::<Claim>(&claim_key(instance)).await?
             && let Some(case) = self.cloud.case(&claim.case_id).await?
         {
-            return self.joined(case).await;
+            return self.joined(instance, case).await;
         }
         let mut reason = triage::no_case(&self.decided, &instance.instance_id);
         if self.decided.decision == Decision::Notify {
@@ -428,7 +428,16 @@ impl Opener<'_> {
     }
 
     /// The case is there already: ours from a former try, another run's, or one that this run is to take over.
-    async fn joined(&self, case: Case) -> Result<TriageAnswer, HandlerError> {
+    async fn joined(&self, instance: &InstanceRef, case: Case) -> Result<TriageAnswer, HandlerError> {
+        if case.instance != *instance {
+            return Err(HandlerError::EvidenceAtRisk(format!(
+                "the claim of {} names case {}, which is of {}: somebody else wrote that claim ({}); nothing was done, so put a delete marker on it and start again",
+                instance.instance_id,
+                case.case_id,
+                case.instance.instance_id,
+                claim_key(instance)
+            )));
+        }
         let (case, said) = match join_case(self.cloud, case, self.run.execution, &self.decided).await? {
             Joined::Ours { case, is_new: false } => {
                 return Ok(TriageAnswer::Open { cases: vec![*case], ended: Vec::new() });

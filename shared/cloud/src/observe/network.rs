@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{
 use futures::future::{join_all, join3};
 use stasis_model::baseline::Observed;
 use stasis_model::facts::{Allows, Endpoints, NetworkAcl, NetworkAclEntry, Peer, QuarantineGroup, Rule, VpcFacts};
-use stasis_model::ids::{GroupId, VpcId};
+use stasis_model::ids::{GroupId, InstanceId, VpcId};
 use stasis_model::tags;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +42,29 @@ impl Cloud {
             },
         };
         vpcs.iter().map(|vpc| (vpc.clone(), facts(vpc))).collect()
+    }
+
+    /// Whether each interface of an instance is in the quarantine group of its VPC and no other, and that group lets nothing in.
+    ///
+    /// # Errors
+    /// Where the instance or the groups cannot be described.
+    pub async fn is_in_quarantine(&self, id: &InstanceId) -> Result<bool, CloudError> {
+        let (instance, _) = self.instance(id).await?;
+        let vpcs: BTreeSet<VpcId> = instance.interfaces.iter().map(|i| i.vpc_id.clone()).collect();
+        if vpcs.is_empty() {
+            return Ok(true);
+        }
+        let groups = self.our_groups(&vpcs).await?;
+        for interface in &instance.interfaces {
+            let quarantine = ours(&groups, &interface.vpc_id, tags::QUARANTINE_VALUE)?;
+            let holds = quarantine.is_some_and(|group| {
+                interface.groups == [group.group_id.clone()] && group.rules.iter().all(|rule| rule.egress)
+            });
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The groups that carry our tag.

@@ -20,7 +20,7 @@ use stasis_model::memory::MemoryChoice;
 use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
 use stasis_model::policy::Decision;
 use stasis_model::stage::{FileRef, Outcome, Stage, StageReport, StageStatus};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The report's name in the case's folder.
 pub const NAME: &str = "report.html";
@@ -108,8 +108,8 @@ impl Material<'_> {
     }
 }
 
-/// Takes the newest report of each stage into the case, where it says more than the case does. What the state machine says
-/// of a function that failed counts more than an older report of it.
+/// Takes the newest report of each stage into the case that the case itself says nothing of, because the call was made by hand.
+/// What the state machine brought is of the run that reports: another run, which was outdone, may have written newer ones.
 pub fn take_in<'a>(case: &mut Case, reports: impl IntoIterator<Item = (FileRef, &'a StageReport)>) {
     // What people answered, or a release did, before another run took the case over says nothing of that run.
     let since = case.taken_over.as_ref().map(|over| over.at);
@@ -117,10 +117,10 @@ pub fn take_in<'a>(case: &mut Case, reports: impl IntoIterator<Item = (FileRef, 
         matches!(report.stage, Stage::Approval | Stage::Release)
             && since.is_some_and(|since| report.finished_at < since)
     };
-    for (file, report) in reports.into_iter().filter(|(_, report)| !is_past(report)) {
+    let brought: BTreeSet<Stage> = case.stages.keys().copied().collect();
+    for (file, report) in reports.into_iter().filter(|(_, r)| !is_past(r) && !brought.contains(&r.stage)) {
         let newer = case.stages.get(&report.stage).is_none_or(|known| known.attempt < report.attempt);
-        let failed = case.stages.get(&report.stage).is_some_and(|known| known.status == StageStatus::Failed);
-        if newer && !failed {
+        if newer {
             case.stages.insert(report.stage, report.outcome(Some(file)));
         }
     }
@@ -358,6 +358,28 @@ pub(crate) mod tests {
             checklist: Vec::new(),
             answer: None,
         }
+    }
+
+    fn reported(stage: Stage, attempt: u32, summary: &str) -> StageReport {
+        let text = serde_json::json!({"schema": SCHEMA, "caseId": sample::case().case_id, "stage": stage, "attempt": attempt,
+            "status": "DONE", "startedAt": sample::time(), "finishedAt": sample::time(), "summary": summary, "actions": [],
+            "failures": [], "evidence": [], "checks": [], "notes": []});
+        serde_json::from_value(text).expect("a report")
+    }
+
+    #[test]
+    fn what_the_run_brought_counts_and_the_rest_is_of_the_newest_report() {
+        let reports = [
+            reported(Stage::Verify, 1, "ours"),
+            reported(Stage::Verify, 2, "of a run that was outdone"),
+            reported(Stage::Preserve, 1, "first"),
+            reported(Stage::Preserve, 2, "second"),
+        ];
+        let mut case = sample::case();
+        case.stages.insert(Stage::Verify, reports[0].outcome(None));
+        take_in(&mut case, reports.iter().map(|r| (FileRef { key: String::new(), sha256: String::new() }, r)));
+        let said = |stage| case.stages.get(&stage).map(|outcome| outcome.summary.as_str());
+        assert_eq!((said(Stage::Verify), said(Stage::Preserve)), (Some("ours"), Some("second")));
     }
 
     pub(crate) fn worked() -> Case {
