@@ -327,3 +327,38 @@ async fn a_bare_instance_in_no_group_and_behind_nothing_is_contained() {
     assert_eq!(output["status"], "CONTAINED", "{output:#}");
     assert_eq!((suspect.is_quarantined().await, suspect.snapshots().await.len()), (true, 1));
 }
+
+#[tokio::test]
+async fn who_did_what_is_in_the_case_as_cloudtrail_has_it() {
+    let suspect = Suspect::plant(&json!({}));
+    let execution = local().start_contain(&json!({"instanceId": suspect.id})).await;
+    let case = suspect.case_once_opened().await;
+    // Somebody else touches it meanwhile.
+    let tag = aws_sdk_ec2::types::Tag::builder().key("touched").value("yes").build();
+    local().ec2().await.create_tags().resources(&suspect.id).tags(tag).send().await.expect("a tag");
+    let output = local().end_of(&execution).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    let kept = local().keys(&format!("cases/{case}/custody/")).await;
+    let custody = local().json(kept.last().expect("a chain of custody")).await;
+    let acts = custody["acts"].as_array().expect("acts");
+    assert_eq!((&custody["unconfirmed"], &custody["cut"]), (&json!([]), &json!(false)), "{custody:#}");
+    let by = |stage: Option<&str>, what: &str| {
+        acts.iter().filter(|act| act["stage"].as_str() == stage && act["what"] == what).count()
+    };
+    for (stage, what) in [
+        ("protect", "ec2:ModifyInstanceAttribute"),
+        ("detach", "autoscaling:DetachInstances"),
+        ("quarantine", "ec2:ModifyNetworkInterfaceAttribute"),
+        ("capture", "ssm:SendCommand"),
+        ("preserve", "ec2:CreateSnapshots"),
+    ] {
+        assert!(by(Some(stage), what) > 0, "{stage} {what}: {custody:#}");
+    }
+    assert_eq!(by(None, "ec2:CreateTags"), 1, "what somebody else did is told apart: {custody:#}");
+    let requests = |stage: &str| {
+        let key = output["instances"][0]["stages"][stage]["report"]["key"].as_str().expect("a report").to_owned();
+        async move { local().json(&key).await["actions"][0]["requestId"].clone() }
+    };
+    let protect = requests("protect").await;
+    assert!(acts.iter().any(|act| act["requestId"] == protect), "{protect} {custody:#}");
+}

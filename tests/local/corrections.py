@@ -1655,14 +1655,15 @@ class Trail:
         event_id = str(uuid.uuid4())
         parameters = _lower(_nested(call["parameters"]))
         elements = None if call["errorCode"] else _lower(_decoded(response))
-        user = call["accessKeyId"] or "anonymous"
+        user = call.get("session") or call["accessKeyId"] or "anonymous"
         text = json.dumps([call["parameters"], elements], default=str)
         detail = {
             "eventVersion": "1.11",
             "userIdentity": {
                 "type": "AssumedRole",
                 "accountId": call["account"],
-                "accessKeyId": user,
+                "accessKeyId": call["accessKeyId"] or "anonymous",
+                "arn": f"arn:aws:sts::{call['account']}:assumed-role/local/{user}",
             },
             "eventTime": _iso(now),
             "eventSource": source,
@@ -1688,7 +1689,7 @@ class Trail:
                     "EventId": event_id,
                     "EventName": call["operation"],
                     "ReadOnly": "false",
-                    "AccessKeyId": user,
+                    "AccessKeyId": call["accessKeyId"] or "anonymous",
                     "EventTime": now,
                     "EventSource": source,
                     "Username": user,

@@ -45,8 +45,9 @@ CORRECTIONS = [
     ),
 ]
 
-# The account of the role that is being assumed.
+# The account of the role that is being assumed, and the name of its session.
 ASSUMED: contextvars.ContextVar[str] = contextvars.ContextVar("assumed", default="")
+SESSION: contextvars.ContextVar[str] = contextvars.ContextVar("session", default="")
 
 
 def apply_bucket_properties() -> None:
@@ -92,14 +93,20 @@ def apply_bucket_properties() -> None:
 
 
 def apply_session_keys() -> None:
-    """Has a session's access key say whose it is, so that moto, which never sees the call, can tell."""
+    """Has a session's access key say whose it is, and its token what it is named, so that moto, which never sees the call, can
+    tell."""
     from ministack.services import sts
 
-    original, generate = sts._assumed_role_arn, sts._gen_session_access_key
+    original, generate, token = sts._assumed_role_arn, sts._gen_session_access_key, sts._gen_session_token
 
     def assumed_role_arn(role_arn: str, session: str) -> Any:
         ASSUMED.set(role_arn.split(":")[4] if role_arn.count(":") > 4 else "")
+        SESSION.set(session if re.fullmatch(r"[A-Za-z0-9-]+", session or "") else "")
         return original(role_arn, session)
+
+    def session_token() -> str:
+        name = SESSION.get()
+        return f"session.{name}.{token()}" if name else token()
 
     def session_access_key() -> str:
         account = ASSUMED.get()
@@ -107,6 +114,7 @@ def apply_session_keys() -> None:
 
     sts._assumed_role_arn = assumed_role_arn
     sts._gen_session_access_key = session_access_key
+    sts._gen_session_token = session_token
 
 
 def apply_spokes(home: str, members: list[str]) -> None:

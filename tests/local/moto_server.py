@@ -181,6 +181,7 @@ class Application:
             "accessKeyId": key or None,
             "region": region,
             "userAgent": environ.get("HTTP_USER_AGENT", ""),
+            "session": session_of(environ),
             "account": self.account_of(key),
             "json": bool(target),
         }
@@ -288,6 +289,15 @@ KEPT_FIELDS = (
     *("time", "service", "operation", "parameters", "status", "errorCode", "durationMs", "accessKeyId"),
     *("region", "requestId"),
 )
+
+
+def session_of(environ: dict[str, Any]) -> str | None:
+    """The name of the caller's role session: its token says it (ministack_server.py); at home, where Lambda names the session
+    after the function, the SDK's own name for the application does. None for a person."""
+    if named := re.match(r"session\.([A-Za-z0-9-]+)\.", environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")):
+        return named[1]
+    agent = re.search(r"\bapp/([A-Za-z0-9-]+)", environ.get("HTTP_USER_AGENT", ""))
+    return agent[1] if agent else None
 
 
 def timestamp(now: float) -> str:

@@ -23,6 +23,7 @@ use chrono::SecondsFormat;
 use stasis_model::Timestamp;
 use stasis_model::action::{AclEntry, Action, Device, Target};
 use stasis_model::case::Case;
+use stasis_model::custody::{self, Custody};
 use stasis_model::disks::{self, Place};
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
@@ -180,6 +181,7 @@ impl Cloud {
                 self.complete_upload(key, upload_id, *parts, *bytes, crc64nvme.as_deref()).await
             }
             Action::KeepAcquisition { acquisition, .. } => self.keep_acquisition(case, acquisition).await,
+            Action::KeepCustody { custody, .. } => self.keep_custody(case, custody).await,
             Action::CreateSnapshots { instance, without, without_root, description, tags } => {
                 let copied = may_copy_tags(case);
                 self.create_snapshots(instance, without, *without_root, copied, description, tags).await
@@ -883,6 +885,24 @@ impl Cloud {
             .map_err(|error| CloudError::unusable("s3:PutObject", key.as_str(), error.to_string()))?;
         match self.create(&key, "application/json", body).await? {
             Created::Yes { request_id, .. } => Ok(Performed::applied(request_id.as_deref())),
+            Created::Exists => Ok(Performed::applied(None).already()),
+        }
+    }
+
+    async fn keep_custody(&self, case: &Case, custody: &Custody) -> Result<Performed, CloudError> {
+        let key = format!("{}{}{}.json", case.prefix(), custody::FOLDER, custody.read_at.format("%Y%m%dT%H%M%S%3fZ"));
+        let body = serde_json::to_vec_pretty(custody)
+            .map_err(|error| CloudError::unusable("s3:PutObject", key.as_str(), error.to_string()))?;
+        let size = u64::try_from(body.len()).ok();
+        match self.create(&key, "application/json", body).await? {
+            Created::Yes { sha256, request_id } => Ok(Performed::applied(request_id.as_deref()).with(vec![Evidence {
+                kind: EvidenceKind::Object,
+                location: Some(format!("s3://{}/{key}", self.bucket())),
+                id: key,
+                description: "who did what, as CloudTrail shows it".to_owned(),
+                sha256: Some(sha256),
+                size,
+            }])),
             Created::Exists => Ok(Performed::applied(None).already()),
         }
     }

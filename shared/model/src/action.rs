@@ -2,6 +2,7 @@
 //! that stops, reboots or terminates an instance or deletes evidence, so no plan can hold one.
 
 use crate::Timestamp;
+use crate::custody::Custody;
 use crate::disks::{LockMode, Place};
 use crate::facts::Allows;
 use crate::ids::{AccountId, GroupId, InstanceId, InterfaceId, SnapshotId, VolumeId, VpcId};
@@ -249,6 +250,13 @@ pub enum Action {
         /// What came of it.
         acquisition: Box<Acquisition>,
     },
+    /// Writes down who did what, as CloudTrail shows it.
+    KeepCustody {
+        /// The instance.
+        instance: InstanceId,
+        /// What CloudTrail shows.
+        custody: Box<Custody>,
+    },
     /// Switches flow logs on for interfaces, all traffic, into a log group.
     CreateFlowLogs {
         /// The interfaces.
@@ -488,6 +496,14 @@ impl fmt::Display for AclEntry {
 }
 
 impl Action {
+    /// Where it is done, where that need not be beside the instance.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::LockSnapshot { place, .. } | Self::CopySnapshot { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+
     /// What the action is done to.
     pub fn target(&self) -> String {
         match self {
@@ -505,6 +521,7 @@ impl Action {
             | Self::AcquireMemory { instance, .. }
             | Self::CompleteUpload { instance, .. }
             | Self::KeepAcquisition { instance, .. }
+            | Self::KeepCustody { instance, .. }
             | Self::CreateSnapshots { instance, .. }
             | Self::ReplaceInstanceProfile { instance, .. }
             | Self::RegisterWithClassicLoadBalancer { instance, .. }
@@ -592,7 +609,7 @@ impl Action {
             Self::KeepCommandOutput { .. } => &["ssm:GetCommandInvocation", "s3:PutObject"],
             Self::KeepConsole { screenshot: true, .. } => &["ec2:GetConsoleScreenshot", "s3:PutObject"],
             Self::KeepConsole { screenshot: false, .. } => &["ec2:GetConsoleOutput", "s3:PutObject"],
-            Self::BeginUpload { .. } | Self::KeepAcquisition { .. } => &["s3:PutObject"],
+            Self::BeginUpload { .. } | Self::KeepAcquisition { .. } | Self::KeepCustody { .. } => &["s3:PutObject"],
             Self::WriteManifest { .. } => &["sts:AssumeRole", "s3:PutObject"],
             Self::AcquireMemory { .. } => &["sts:AssumeRole", "ssm:SendCommand"],
             Self::CompleteUpload { .. } => &["s3:ListMultipartUploadParts", "s3:PutObject"],
@@ -690,6 +707,9 @@ impl fmt::Display for Action {
             Self::AcquireMemory { document, .. } => write!(out, "have the agent run the collector ({document})"),
             Self::CompleteUpload { parts, bytes, .. } => {
                 write!(out, "make the image of {parts} parts, {bytes} bytes")
+            }
+            Self::KeepCustody { custody, .. } => {
+                write!(out, "write down the {} acts that CloudTrail shows", custody.acts.len())
             }
             Self::KeepAcquisition { acquisition, .. } => write!(out, "write down the outcome: {}", acquisition.status),
             Self::CreateSnapshots { without, without_root, .. } => {

@@ -7,6 +7,7 @@ use crate::baseline::{
     Agent, Instance, Interface, Observed, Protection, ScalingMembership, ScalingSizes, TagsByResource,
     TargetRegistration,
 };
+use crate::custody::Custody;
 use crate::disks::Snapshot;
 use crate::ids::{CaseId, GroupId, InstanceId, VpcId};
 use crate::memory::Acquisition;
@@ -393,6 +394,8 @@ pub struct VerifyFacts {
     pub command: Observed<Option<Command>>,
     /// Whether CloudTrail holds the SendCommand of our command; none where there is no command.
     pub recorded: Observed<Option<bool>>,
+    /// What CloudTrail shows of the case; none while there is more to come of it, and once it is kept.
+    pub custody: Observed<Option<Custody>>,
     /// The snapshots of the case beside the instance, copies included.
     pub snapshots: Observed<Vec<Snapshot>>,
     /// The copies of the case in the destination; none where there is no destination.

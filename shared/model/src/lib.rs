@@ -9,6 +9,7 @@ pub mod approval;
 pub mod baseline;
 pub mod case;
 pub mod check;
+pub mod custody;
 pub mod disks;
 pub mod error;
 pub mod evidence;

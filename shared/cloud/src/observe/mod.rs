@@ -5,6 +5,7 @@ mod agent;
 mod baseline;
 mod bucket;
 mod credentials;
+mod custody;
 mod disks;
 mod evidence;
 mod instance;
@@ -27,7 +28,7 @@ use stasis_model::case::{Case, RemoteAddresses};
 use stasis_model::facts::{CaptureFacts, DetachFacts, NetworkAcl, ProtectFacts, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::{GroupId, VpcId};
 use stasis_model::now;
-use stasis_model::stage::Stage;
+use stasis_model::stage::{Stage, StageStatus};
 use std::collections::BTreeSet;
 
 /// For how long what triage found is taken to be so still, in seconds.
@@ -40,6 +41,13 @@ fn is_first_look_fresh(case: &Case) -> bool {
     triaged.is_some_and(|at| now() - at < TimeDelta::seconds(FRESH_SECONDS))
         && now() - case.baseline.observed_at < TimeDelta::seconds(FRESH_SECONDS)
         && !case.stages.contains_key(&Stage::Protect)
+}
+
+/// Whether no stage that does anything is waited for any more.
+fn is_all_done(case: &Case) -> bool {
+    let others = |stage: &Stage| !matches!(stage, Stage::Verify | Stage::Report);
+    let waits = case.stages.iter().any(|(stage, said)| others(stage) && said.status == StageStatus::Waiting);
+    !waits && case.stages.keys().any(|stage| *stage == Stage::Preserve)
 }
 
 impl Cloud {
@@ -137,6 +145,10 @@ impl Cloud {
             .flat_map(|endpoints| endpoints.services.values().flatten().cloned())
             .collect();
         let endpoint_groups = self.inbound(&endpoint_groups).await.into();
+        let custody = match is_all_done(case) {
+            true => self.custody(case).await.map(Some).into(),
+            false => Observed::Known(None),
+        };
         let recorded = match &command {
             Ok(Some(command)) => self.is_in_cloudtrail(case, &command.command_id).await.map(Some).into(),
             Ok(None) => Observed::Known(None),
@@ -152,6 +164,7 @@ impl Cloud {
             endpoint_groups,
             command: command.into(),
             recorded,
+            custody,
             snapshots: snapshots.into(),
             copies: copies.into(),
             volatile: volatile.into(),

@@ -8,6 +8,7 @@ use crate::protect;
 use crate::quarantine;
 use chrono::TimeDelta;
 use ipnet::IpNet;
+use stasis_model::action::Action;
 use stasis_model::baseline::{Instance, Observed};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
@@ -81,10 +82,46 @@ pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
     let trail_pending = matches!(&facts.command, Observed::Known(Some(command)) if command.is_over())
         && facts.recorded == Observed::Known(Some(false))
         && facts.now - case.worked_on_since() < TimeDelta::seconds(TRAIL_SECONDS);
-    if trail_pending {
+    let custody_pending = custody(case, facts, trail_pending, &mut plan);
+    if trail_pending || custody_pending {
         plan.next = Next::Wait(TRAIL_WAIT);
     }
     plan
+}
+
+/// Who did what, once CloudTrail shows all that the stages did, or will not be waited for any longer. Whether to look again.
+fn custody(case: &Case, facts: &VerifyFacts, trail_pending: bool, plan: &mut Plan) -> bool {
+    let custody = match &facts.custody {
+        Observed::Known(Some(custody)) => custody,
+        Observed::Known(None) => return false,
+        Observed::Unknown(why) => {
+            plan.notes.push(format!("who did what could not be read from CloudTrail: {why}"));
+            return false;
+        }
+    };
+    let missing = custody.unconfirmed.len();
+    let in_time = facts.now - case.worked_on_since() < TimeDelta::seconds(TRAIL_SECONDS);
+    if (missing > 0 && in_time) || trail_pending {
+        return missing > 0;
+    }
+    plan.step(vec![Action::KeepCustody {
+        instance: case.instance.instance_id.clone(),
+        custody: Box::new(custody.clone()),
+    }]);
+    if missing > 0 {
+        let first = custody.unconfirmed.first().map_or("", |one| one.words.as_str());
+        plan.notes.push(format!(
+            "CloudTrail does not show {missing} of the {} calls of this case that it should, such as: {first}",
+            missing + custody.confirmed()
+        ));
+    }
+    let others = custody.by_others().count();
+    if others > 0 {
+        plan.notes.push(format!(
+            "CloudTrail shows {others} calls by others that name this instance or what belongs to it, since the case was opened: see the file in custody/"
+        ));
+    }
+    false
 }
 
 /// Endpoints of Systems Manager whose own security groups keep the quarantined instance out: the quarantine is as
@@ -418,6 +455,49 @@ mod tests {
 
     fn status_of(facts: &VerifyFacts, name: &str) -> CheckStatus {
         statuses(facts).into_iter().find(|(n, _)| n == name).map(|(_, s)| s).expect("a check of that name")
+    }
+
+    #[test]
+    fn who_did_what_is_kept_once_cloudtrail_shows_all_of_it_or_takes_too_long() {
+        use stasis_model::custody::{Act, Custody, Unconfirmed};
+        let act = |stage: Option<&str>| Act {
+            at: sample::time(),
+            by: "arn:aws:sts::111122223333:assumed-role/stasis/x/stasis-protect".to_owned(),
+            what: "ec2:ModifyInstanceAttribute".to_owned(),
+            on: vec!["i-0a1b2c3d4e5f67890".to_owned()],
+            from: None,
+            refused: None,
+            request_id: None,
+            event_id: "e".to_owned(),
+            stage: stage.map(str::to_owned),
+        };
+        let missing =
+            Unconfirmed { stage: "protect".to_owned(), words: "tag it".to_owned(), request_id: "r".to_owned() };
+        let custody = |unconfirmed: Vec<Unconfirmed>| Custody {
+            schema: 1,
+            case_id: sample::case().case_id,
+            account: sample::case().instance.account,
+            region: sample::case().instance.region,
+            read_at: sample::time(),
+            acts: vec![act(Some("protect")), act(None)],
+            unconfirmed,
+            cut: false,
+        };
+        let planned = |custody: Option<Custody>, minutes: i64| {
+            let mut facts = sample::contained();
+            facts.custody = Observed::Known(custody);
+            facts.now = sample::time() + TimeDelta::minutes(minutes);
+            let plan = plan(&sample::case(), &facts);
+            (plan.steps.len(), plan.next, plan.notes.iter().filter(|note| note.contains("CloudTrail")).count())
+        };
+        assert_eq!(planned(None, 1), (0, Next::Done, 0));
+        assert_eq!(planned(Some(custody(vec![missing.clone()])), 1), (0, Next::Wait(TRAIL_WAIT), 0));
+        assert_eq!(planned(Some(custody(vec![])), 1), (1, Next::Done, 1), "what others did is told");
+        assert_eq!(planned(Some(custody(vec![missing])), 31), (1, Next::Done, 2), "and what is not shown");
+        let mut unread = sample::contained();
+        unread.custody = Observed::Unknown("AccessDenied".to_owned());
+        let plan = plan(&sample::case(), &unread);
+        assert!(plan.steps.is_empty() && plan.notes.iter().any(|note| note.contains("AccessDenied")));
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! The chain of custody: who did what to an instance and its evidence, and when, as CloudTrail recorded it. AWS' word, not ours:
+//! what a stage says that it did is looked for in it.
+
+use crate::Timestamp;
+use crate::ids::{AccountId, CaseId, Region};
+use serde::{Deserialize, Serialize};
+
+/// The folder of a case in which it is kept, with the closing slash.
+pub const FOLDER: &str = "custody/";
+
+/// One call that CloudTrail recorded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Act {
+    /// When.
+    pub at: Timestamp,
+    /// Who: ARN of the identity, or what CloudTrail says in place of one.
+    pub by: String,
+    /// What, such as `ec2:ModifyInstanceAttribute`.
+    pub what: String,
+    /// Of the case's resources, those that it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
+    /// The address that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Why AWS refused it, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// AWS' id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// CloudTrail's id of the record.
+    pub event_id: String,
+    /// The stage that says the same of itself; none for what others did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+}
+
+/// Something that a stage says it did, and of which CloudTrail shows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unconfirmed {
+    /// The stage.
+    pub stage: String,
+    /// The action, in words.
+    pub words: String,
+    /// AWS' id of the request.
+    pub request_id: String,
+}
+
+/// What CloudTrail shows of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Custody {
+    /// Layout of this document.
+    pub schema: u32,
+    /// The case.
+    pub case_id: CaseId,
+    /// The account that was asked.
+    pub account: AccountId,
+    /// The region that was asked.
+    pub region: Region,
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// Every call since the case was opened that changed something of it, oldest first; by whomever.
+    pub acts: Vec<Act>,
+    /// What is not shown yet.
+    pub unconfirmed: Vec<Unconfirmed>,
+    /// Whether there was more than is read.
+    pub cut: bool,
+}
+
+impl Custody {
+    /// How many of what the stages did CloudTrail shows.
+    pub fn confirmed(&self) -> usize {
+        self.acts.iter().filter(|act| act.stage.is_some()).count()
+    }
+
+    /// What others did meanwhile.
+    pub fn by_others(&self) -> impl Iterator<Item = &Act> {
+        self.acts.iter().filter(|act| act.stage.is_none())
+    }
+}
