@@ -2,14 +2,14 @@
 //! is, and what is half there is gone on with. Never writes outside the folder.
 
 use crate::args::Fetch;
+use crate::digest::{Digest, Digests};
 use crate::error::CliError;
 use crate::place::Place;
-use crate::source::{Source, bar, hash_of, hex};
+use crate::source::{Source, bar, digest_of};
 use crate::text::{bytes, safe};
 use crate::verify::tell;
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
-use sha2::{Digest as _, Sha256};
 use stasis_decide::manifest::{FOLDER, ManifestEntry, NAME, SIGNATURE};
 use stasis_decide::proof::{self, Papers, Unproven};
 use stasis_model::case::prefix;
@@ -80,8 +80,8 @@ async fn file(place: &Place, path: &Path, entry: &ManifestEntry, bar: &ProgressB
     let io = |error: std::io::Error| CliError::file(path, &error);
     let quiet = ProgressBar::hidden();
     if fs::metadata(path).await.is_ok_and(|there| there.len() == entry.size) {
-        let (_, hash) = hash_of(path, &quiet).await.map_err(io)?;
-        if hex(hash) == entry.sha256 {
+        let (_, digest) = digest_of(path, &quiet).await.map_err(io)?;
+        if is_as_sealed(entry, &digest.finish()) {
             bar.inc(entry.size);
             return Ok(0);
         }
@@ -91,12 +91,12 @@ async fn file(place: &Place, path: &Path, entry: &ManifestEntry, bar: &ProgressB
     }
     let part = with_part(path);
     // What a former try brought is hashed, and gone on with.
-    let (mut from, mut hash) = match hash_of(&part, &quiet).await {
-        Ok((size, hash)) if size < entry.size => (size, hash),
-        _ => (0, Sha256::new()),
+    let (mut from, mut digest) = match digest_of(&part, &quiet).await {
+        Ok((size, digest)) if size < entry.size => (size, digest),
+        _ => (0, Digest::new()),
     };
     if from == 0 {
-        hash = Sha256::new();
+        digest = Digest::new();
     }
     let mut file = OpenOptions::new();
     file.create(true).write(true);
@@ -107,7 +107,7 @@ async fn file(place: &Place, path: &Path, entry: &ManifestEntry, bar: &ProgressB
     if entry.size > from {
         let version = entry.version_id.as_deref();
         let read = place.cloud.read_version(&entry.key, version, from, &mut file, |piece| {
-            hash.update(piece);
+            digest.update(piece);
             bar.inc(u64::try_from(piece.len()).unwrap_or(0));
         });
         from = read.await?.size;
@@ -115,19 +115,25 @@ async fn file(place: &Place, path: &Path, entry: &ManifestEntry, bar: &ProgressB
     file.flush().await.map_err(io)?;
     file.sync_all().await.map_err(io)?;
     drop(file);
-    let found = hex(hash);
-    if from != entry.size || found != entry.sha256 {
+    let found = digest.finish();
+    if from != entry.size || !is_as_sealed(entry, &found) {
         // Kept it would be gone on with for ever.
         fs::remove_file(&part).await.map_err(io)?;
         return Err(CliError::Failed(format!(
-            "{} came as {from} bytes with the SHA-256 {found}, and was sealed as {} bytes with {}: it was not kept; fetch again, and if it comes like this once more, the bucket holds another file than was sealed",
+            "{} came as {from} bytes with the SHA-256 {}, and was sealed as {} bytes with {}: it was not kept; fetch again, and if it comes like this once more, the bucket holds another file than was sealed",
             path.display(),
+            found.sha256,
             entry.size,
             entry.sha256
         )));
     }
     fs::rename(&part, path).await.map_err(io)?;
     Ok(from - before)
+}
+
+/// Whether a file of the right size is what was sealed.
+fn is_as_sealed(entry: &ManifestEntry, found: &Digests) -> bool {
+    proof::content_differs(entry, Some(&found.sha256), Some(&found.crc64nvme)).is_none()
 }
 
 fn with_part(path: &Path) -> PathBuf {

@@ -5,6 +5,7 @@ mod answer;
 mod args;
 mod case;
 mod contain;
+mod digest;
 mod error;
 mod fetch;
 mod list;

@@ -1,13 +1,14 @@
 //! A case to be read: in the evidence bucket, or in a folder that it was fetched to. Only reads.
 
+use crate::digest::{Digest, Digests};
 use crate::error::CliError;
 use crate::place::Place;
 use futures::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest as _, Sha256};
 use stasis_decide::manifest::ManifestEntry;
 use stasis_decide::proof::{self, Anchor, Held, Key, Papers, Proof, Read, Unproven};
 use stasis_model::case::prefix;
+use stasis_model::evidence::ObjectLock;
 use stasis_model::ids::CaseId;
 use stasis_model::now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,26 +115,26 @@ impl Source<'_> {
                 if is_skipped {
                     let found = place.cloud.describe(&entry.key).await.map_err(|error| error.code)?;
                     let found = found.ok_or("it is not there")?;
-                    return Ok(Read { size: found.size, sha256: None, lock: found.facts.lock });
+                    return Ok(Read { size: found.size, sha256: None, crc64nvme: None, lock: found.facts.lock });
                 }
-                let mut hash = Sha256::new();
+                let mut digest = Digest::new();
                 let mut nowhere = tokio::io::sink();
                 let version = entry.version_id.as_deref();
                 let read = place.cloud.read_version(&entry.key, version, 0, &mut nowhere, |piece| {
-                    hash.update(piece);
+                    digest.update(piece);
                     bar.inc(u64::try_from(piece.len()).unwrap_or(0));
                 });
                 let read = read.await.map_err(|error| format!("{}: {}", error.code, error.message))?;
-                Ok(Read { size: read.size, sha256: Some(hex(hash)), lock: read.facts.lock })
+                Ok(whole(read.size, digest.finish(), read.facts.lock))
             }
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 if is_skipped {
                     let size = tokio::fs::metadata(&path).await.map_err(|error| error.to_string())?.len();
-                    return Ok(Read { size, sha256: None, lock: None });
+                    return Ok(Read { size, sha256: None, crc64nvme: None, lock: None });
                 }
-                let (size, hash) = hash_of(&path, bar).await.map_err(|error| error.to_string())?;
-                Ok(Read { size, sha256: Some(hex(hash)), lock: None })
+                let (size, digest) = digest_of(&path, bar).await.map_err(|error| error.to_string())?;
+                Ok(whole(size, digest.finish(), None))
             }
         }
     }
@@ -178,27 +179,27 @@ pub(crate) fn bar(bytes: u64) -> ProgressBar {
     bar
 }
 
-/// Size and running hash of a file.
-pub(crate) async fn hash_of(path: &Path, bar: &ProgressBar) -> Result<(u64, Sha256), std::io::Error> {
+/// A file that was read whole.
+fn whole(size: u64, digests: Digests, lock: Option<ObjectLock>) -> Read {
+    Read { size, sha256: Some(digests.sha256), crc64nvme: Some(digests.crc64nvme), lock }
+}
+
+/// Size and running checksums of a file.
+pub(crate) async fn digest_of(path: &Path, bar: &ProgressBar) -> Result<(u64, Digest), std::io::Error> {
     let mut file = tokio::fs::File::open(path).await?;
-    let (mut hash, mut size) = (Sha256::new(), 0_u64);
+    let (mut digest, mut size) = (Digest::new(), 0_u64);
     let mut piece = vec![0_u8; PIECE];
     loop {
         let count = file.read(&mut piece).await?;
         let read = piece.get(..count).unwrap_or_default();
         if read.is_empty() {
-            return Ok((size, hash));
+            return Ok((size, digest));
         }
-        hash.update(read);
+        digest.update(read);
         let count = u64::try_from(count).unwrap_or(0);
         size += count;
         bar.inc(count);
     }
-}
-
-/// A hash in hexadecimal.
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn files_below(root: &Path, folder: &Path, found: &mut Vec<Held>) -> Result<(), CliError> {

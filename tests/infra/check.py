@@ -562,6 +562,11 @@ def evidence_is_locked_encrypted_and_private(infra):
     default = rule["ServerSideEncryptionByDefault"]
     if rule.get("BucketKeyEnabled") is not True or default["SSEAlgorithm"] != "aws:kms" or logical_id(default["KMSMasterKeyID"]) != "EvidenceKey":
         yield "the bucket is not encrypted with our key"
+    once = [s for s in infra.one("AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"] if s["Sid"] == "RecordsAreWrittenOnce"]
+    kept = {r["Fn::Sub"].split("/cases/*/")[-1] for s in once for r in s["Resource"]}
+    denies = all(s["Effect"] == "Deny" and s["Action"] == "s3:PutObject" and s["Condition"] == {"Null": {"s3:if-none-match": "true"}} for s in once)
+    if not denies or kept != {"baseline.json", "case.json", "custody/*", "findings/*", "manifests/*", "stages/*", "takeovers/*"}:
+        yield "records of a case may be written over"
     key = infra.template["Resources"]["EvidenceKey"]
     if key.get("DeletionPolicy") != "Retain" or key["Properties"].get("EnableKeyRotation") is not True:
         yield "the key is not kept or not rotated"

@@ -509,6 +509,11 @@ DEFECTS = [
         lambda i: setting(statement(i, "scope", "PassDeliveryRole"), "Resource", "*"),
     ),
     (
+        "records that may be written over",
+        "evidence_is_locked_encrypted_and_private",
+        lambda i: i.template["Resources"]["EvidenceBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"].pop(),
+    ),
+    (
         "a readiness that writes into the case file",
         "every_stage_keeps_to_its_own_records",
         lambda i: setting(statement(i, "ready", "WriteOwnRecords"), "Resource", {"Fn::Sub": "${EvidenceBucket.Arn}/cases/*/stages/ready/*"}),

@@ -5,7 +5,7 @@ use crate::{Cloud, CloudError};
 use aws_sdk_s3::operation::RequestId as _;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
@@ -58,6 +58,8 @@ pub struct ObjectFacts {
     pub writer: Option<Writer>,
     /// How Object Lock keeps it; none where it does not, or does not say.
     pub lock: Option<ObjectLock>,
+    /// CRC-64/NVME of the whole object in base64, where S3 was asked and tells it.
+    pub crc64nvme: Option<String>,
 }
 
 /// An object as it is listed.
@@ -194,7 +196,8 @@ impl Cloud {
     /// # Errors
     /// Where the bucket refuses or cannot be reached.
     pub async fn describe(&self, key: &str) -> Result<Option<Digested>, CloudError> {
-        let answer = match self.s3.head_object().bucket(&self.home.bucket).key(key).send().await {
+        let asked = self.s3.head_object().bucket(&self.home.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+        let answer = match asked.send().await {
             Ok(answer) => answer,
             Err(error) => return none_where_absent(CloudError::from_sdk(GET, key, &error)),
         };
@@ -203,6 +206,11 @@ impl Cloud {
             modified: answer.last_modified().and_then(timestamp),
             writer: writer_in(answer.metadata()),
             lock: lock_of(answer.object_lock_mode(), answer.object_lock_retain_until_date()),
+            // One that is composed of those of the parts says nothing of the whole.
+            crc64nvme: answer
+                .checksum_crc64_nvme()
+                .filter(|_| answer.checksum_type() != Some(&ChecksumType::Composite))
+                .map(str::to_owned),
         };
         let size = u64::try_from(answer.content_length().unwrap_or(0)).unwrap_or(0);
         Ok(Some(Digested { size, sha256: None, facts }))
@@ -284,6 +292,7 @@ pub(crate) fn facts_of(answer: &GetObjectOutput) -> ObjectFacts {
         modified: answer.last_modified().and_then(timestamp),
         writer: writer_in(answer.metadata()),
         lock: lock_of(answer.object_lock_mode(), answer.object_lock_retain_until_date()),
+        crc64nvme: None,
     }
 }
 

@@ -32,10 +32,13 @@ pub struct ManifestEntry {
     pub size: u64,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
-    /// The image of the memory may be too large to be read once more: its SHA-256 is then the one that the collector
-    /// took while sending, and S3 compared its CRC-64/NVME.
+    /// What is too large to be read once more was not hashed for the manifest: its SHA-256 is then the one that the collector
+    /// took on the host while sending, or `not known`, and what counts is S3's own checksum.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hashed_by_collector: bool,
+    /// CRC-64/NVME of the whole object in base64, as S3 itself took it; of what was not hashed for the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc64nvme: Option<String>,
     /// When S3 took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<Timestamp>,

@@ -7,15 +7,16 @@ use futures::future::{join_all, try_join_all};
 use stasis_cloud::Cloud;
 use stasis_cloud::casefile::{Created, Digested};
 use stasis_decide::manifest::{self, ALGORITHM, Contents, ManifestEntry, PUBLIC_KEY, SigningKey};
-use stasis_decide::proof::Key;
+use stasis_decide::proof::{Key, NOT_KNOWN};
 use stasis_decide::{memory, sha256};
 use stasis_model::case::Case;
 use stasis_model::evidence::ObjectLock;
 use stasis_model::now;
 use stasis_model::stage::FileRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Up to this size the image of the memory is read once more for its hash, in bytes; above it takes too long.
+/// So much of a case is read once more for its hashes, in bytes, the smallest files first; more takes longer than the function
+/// has. A host may send more than its memory, and must not keep a case from being sealed by it.
 const READ_AGAIN: u64 = 1 << 30;
 const JSON: &str = "application/json";
 const BINARY: &str = "application/octet-stream";
@@ -132,9 +133,9 @@ async fn entries(cloud: &Cloud, case: &Case) -> Result<(Vec<ManifestEntry>, Vec<
         .map(|file| (file.key.as_str(), file.size))
         .collect();
     let image = memory::image_key(case);
-    let read = sizes.iter().map(async |(key, size)| {
-        let is_large = **key == image && *size > READ_AGAIN;
-        let found = if is_large { cloud.describe(key).await? } else { cloud.digest(key).await? };
+    let small = small_enough(&sizes);
+    let read = sizes.keys().map(async |key| {
+        let found = if small.contains(key) { cloud.digest(key).await? } else { cloud.describe(key).await? };
         Ok::<_, HandlerError>((*key, found))
     });
     let mut files = Vec::new();
@@ -143,10 +144,11 @@ async fn entries(cloud: &Cloud, case: &Case) -> Result<(Vec<ManifestEntry>, Vec<
         let hashed_by_collector = sha256.is_none();
         let sha256 = match sha256 {
             Some(sha256) => sha256,
-            None => {
+            None if key == image => {
                 let acquired = cloud.acquisition(case).await?;
-                acquired.and_then(|acquired| acquired.sha256).unwrap_or_else(|| "not known".to_owned())
+                acquired.and_then(|acquired| acquired.sha256).unwrap_or_else(|| NOT_KNOWN.to_owned())
             }
+            None => NOT_KNOWN.to_owned(),
         };
         files.push(ManifestEntry {
             key: key.to_owned(),
@@ -154,6 +156,7 @@ async fn entries(cloud: &Cloud, case: &Case) -> Result<(Vec<ManifestEntry>, Vec<
             size,
             sha256,
             hashed_by_collector,
+            crc64nvme: facts.crc64nvme,
             modified: facts.modified,
             writer: facts.writer,
             lock: facts.lock,
@@ -161,6 +164,19 @@ async fn entries(cloud: &Cloud, case: &Case) -> Result<(Vec<ManifestEntry>, Vec<
     }
     let problems = lock(cloud, case, &mut files).await;
     Ok((files, problems))
+}
+
+/// The files that are read once more.
+fn small_enough<'a>(sizes: &BTreeMap<&'a str, u64>) -> BTreeSet<&'a str> {
+    let mut by_size: Vec<(u64, &str)> = sizes.iter().map(|(key, size)| (*size, *key)).collect();
+    by_size.sort_unstable();
+    let mut left = READ_AGAIN;
+    let fits = |(size, _): &(u64, &str)| {
+        let fits = *size <= left;
+        left = left.saturating_sub(*size);
+        fits
+    };
+    by_size.into_iter().take_while(fits).map(|(_, key)| key).collect()
 }
 
 /// Keeps each file for as long as the policy of the case says, where the bucket keeps it for a shorter time.
@@ -192,4 +208,18 @@ async fn lock(cloud: &Cloud, case: &Case, files: &mut [ManifestEntry]) -> Vec<St
         .map(|first| format!("{count} files are not kept for as long as the policy says: {first}"))
         .into_iter()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_sends_too_much_of_keeps_nothing_else_from_being_hashed() {
+        let gib = 1 << 30;
+        let sizes = BTreeMap::from([("huge", 5 * gib), ("image", gib / 2), ("other", gib * 6 / 10), ("report", 4096)]);
+        assert_eq!(small_enough(&sizes), BTreeSet::from(["image", "report"]));
+        assert_eq!(small_enough(&BTreeMap::from([("image", gib)])), BTreeSet::from(["image"]));
+        assert!(small_enough(&BTreeMap::new()).is_empty());
+    }
 }

@@ -50,8 +50,9 @@ impl Cloud {
         // command could end between a listing and its own answer, and what came last would be taken for missing.
         let (agent, machine, command) =
             join3(self.agent(id), self.machine(case), self.command(case, &case.policy.memory.document, comment)).await;
-        let (upload, files) = join(self.upload(&key), self.memory_folder(&folder, format)).await;
-        let files = files?;
+        // Then the upload, and the folder last: where another run completes it meanwhile, it is either still open or an image.
+        let upload = self.upload(&key).await;
+        let files = self.memory_folder(&folder, format).await?;
         let (summary, image) = join(self.summary(&folder, files.summary_bytes), async {
             match files.image_bytes {
                 Some(bytes) => self.image(&key, bytes, format).await.map(Some),

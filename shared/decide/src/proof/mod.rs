@@ -72,6 +72,8 @@ pub struct Read {
     pub size: u64,
     /// SHA-256 of them; none where they were not read.
     pub sha256: Option<String>,
+    /// CRC-64/NVME of them, in base64; none where they were not read.
+    pub crc64nvme: Option<String>,
     /// How Object Lock keeps it; none in a folder, or where it keeps nothing.
     pub lock: Option<ObjectLock>,
 }
@@ -337,6 +339,7 @@ pub fn judge(
             Some(Err(why)) => defects.push(defect(name, Fault::Unreadable, format!("cannot be read: {why}"))),
             Some(Ok(read)) => {
                 defects.extend(differs(name, entry, read));
+                notes.extend(word_of_the_host(name, entry, read));
                 unread += usize::from(read.sha256.is_none());
                 if place == Place::Bucket {
                     let (wrong, ended) = unlocked(name, entry, read, now);
@@ -359,10 +362,13 @@ pub fn judge(
     if place == Place::Folder {
         notes.push("a folder has no versions and no Object Lock: check the bucket for them".to_owned());
     }
-    let by_collector: Vec<&str> =
+    let unhashed: Vec<&str> =
         anchor.manifest.files.iter().filter(|f| f.hashed_by_collector).map(|f| name_of(&anchor, f)).collect();
-    if !by_collector.is_empty() {
-        notes.push(format!("the hash of {} is the one that the collector took on the host", by_collector.join(", ")));
+    if !unhashed.is_empty() {
+        notes.push(format!(
+            "{} was too large to be hashed for the manifest: it is checked by S3's own checksum where that was sealed, and its SHA-256 is the word of the host",
+            unhashed.join(", ")
+        ));
     }
     defects.sort();
     defects.dedup();
@@ -401,11 +407,36 @@ fn differs(name: &str, entry: &ManifestEntry, read: &Read) -> Option<Defect> {
         let words = format!("has {} bytes instead of {}", read.size, entry.size);
         return Some(defect(name, Fault::Size, words));
     }
-    let sha256 = read.sha256.as_ref()?;
-    if *sha256 == entry.sha256 {
+    let words = content_differs(entry, read.sha256.as_deref(), read.crc64nvme.as_deref())?;
+    Some(defect(name, Fault::Changed, words))
+}
+
+/// What the manifest writes where nobody knows a file's SHA-256.
+pub const NOT_KNOWN: &str = "not known";
+
+/// How the content of a file of the right size differs from what was sealed; none where it does not, or was not read. Of what
+/// was not hashed for the manifest S3's checksum counts: its SHA-256 is the word of the host, which may have lied or said nothing.
+pub fn content_differs(entry: &ManifestEntry, sha256: Option<&str>, crc64nvme: Option<&str>) -> Option<String> {
+    let sha256 = sha256?;
+    match (&entry.crc64nvme, crc64nvme) {
+        (Some(sealed), Some(found)) if entry.hashed_by_collector => {
+            (sealed != found).then(|| format!("has the CRC-64/NVME {found} instead of {sealed}"))
+        }
+        _ if entry.hashed_by_collector && entry.sha256 == NOT_KNOWN => None,
+        _ => (sha256 != entry.sha256).then(|| format!("has the SHA-256 {sha256} instead of {}", entry.sha256)),
+    }
+}
+
+/// What is to be said of a file of which only the host knew the SHA-256.
+fn word_of_the_host(name: &str, entry: &ManifestEntry, read: &Read) -> Option<String> {
+    if !entry.hashed_by_collector || entry.sha256 == NOT_KNOWN || entry.crc64nvme.is_none() {
         return None;
     }
-    Some(defect(name, Fault::Changed, format!("has the SHA-256 {sha256} instead of {}", entry.sha256)))
+    let found = read.sha256.as_ref().filter(|found| **found != entry.sha256)?;
+    Some(format!(
+        "{name} is what S3 took (CRC-64/NVME), and not what the host said that it sent: its SHA-256 is {found}, and the host said {}",
+        entry.sha256
+    ))
 }
 
 /// What is wrong with the lock, and whether its time is over, which is as it should be.

@@ -80,6 +80,7 @@ impl Store {
             size: body.len() as u64,
             sha256: sha256(body),
             hashed_by_collector: false,
+            crc64nvme: None,
             modified: Some(sample::time()),
             writer: None,
             lock: Some(lock()),
@@ -128,7 +129,8 @@ impl Store {
         let held = self.held();
         let read = to_read(&anchor, &held).into_iter().map(|(name, _)| {
             let body = &self.files[&name];
-            let read = Read { size: body.len() as u64, sha256: Some(sha256(body)), lock: Some(lock()) };
+            let read =
+                Read { size: body.len() as u64, sha256: Some(sha256(body)), crc64nvme: None, lock: Some(lock()) };
             (name, Ok(read))
         });
         let read = read.collect();
@@ -279,7 +281,7 @@ fn versions_and_locks_of_the_bucket_count() {
         let anchor = anchor(&papers, Some(&key)).expect("anchor");
         let read = to_read(&anchor, &held).into_iter().map(|(name, entry)| {
             let lock = if name == "case.json" { lock_now.clone() } else { Some(lock()) };
-            (name, Ok(Read { size: entry.size, sha256: Some(entry.sha256.clone()), lock }))
+            (name, Ok(Read { size: entry.size, sha256: Some(entry.sha256.clone()), crc64nvme: None, lock }))
         });
         let read = read.collect();
         judge(Place::Bucket, anchor, &papers, &held, &read, now)
@@ -335,10 +337,42 @@ fn what_was_not_read_is_said_to_be_unread() {
     let held = store.held();
     let read = to_read(&anchor, &held)
         .into_iter()
-        .map(|(name, entry)| (name, Ok(Read { size: entry.size, sha256: None, lock: Some(lock()) })))
+        .map(|(name, entry)| (name, Ok(Read { size: entry.size, sha256: None, crc64nvme: None, lock: Some(lock()) })))
         .collect();
     let proof = judge(Place::Bucket, anchor.clone(), &papers, &held, &read, sample::time());
     assert!(proof.defects.is_empty() && proof.notes.iter().any(|note| note.starts_with("9 files were not read")));
     let none = judge(Place::Bucket, anchor, &papers, &held, &BTreeMap::new(), sample::time());
     assert_eq!(none.defects.len(), 9);
+}
+
+#[test]
+fn of_what_was_too_large_to_hash_the_checksum_of_s3_counts_and_not_the_word_of_the_host() {
+    let entry = |sha256: &str, crc: Option<&str>| ManifestEntry {
+        key: "cases/x/memory/image.lime".to_owned(),
+        version_id: None,
+        size: 3,
+        sha256: sha256.to_owned(),
+        hashed_by_collector: true,
+        crc64nvme: crc.map(str::to_owned),
+        modified: None,
+        writer: None,
+        lock: None,
+    };
+    let differs = |entry: &ManifestEntry, sha256: &str, crc: &str| content_differs(entry, Some(sha256), Some(crc));
+    let host = "a".repeat(64);
+    let truth = "b".repeat(64);
+    // A host that lies, or says nothing, makes no case look changed.
+    assert_eq!(differs(&entry(&host, Some("crc")), &truth, "crc"), None);
+    assert_eq!(differs(&entry(NOT_KNOWN, Some("crc")), &truth, "crc"), None);
+    assert_eq!(differs(&entry(NOT_KNOWN, None), &truth, "crc"), None);
+    // What became another in the bucket is found, whatever the host said.
+    assert!(differs(&entry(&truth, Some("crc")), &truth, "other").is_some());
+    assert!(differs(&entry(NOT_KNOWN, Some("crc")), &truth, "other").is_some());
+    // Where S3 told no checksum, the word of the host is all there is.
+    assert!(differs(&entry(&host, None), &truth, "crc").is_some());
+    let said = |host: &str| {
+        let read = Read { size: 3, sha256: Some(truth.clone()), crc64nvme: Some("crc".to_owned()), lock: None };
+        word_of_the_host("image.lime", &entry(host, Some("crc")), &read)
+    };
+    assert!(said(&host).is_some_and(|note| note.contains("the host said")) && said(&truth).is_none());
 }

@@ -490,10 +490,10 @@ mod tests {
             let plan = plan(&sample::case(), &facts);
             (plan.steps.len(), plan.next, plan.notes.iter().filter(|note| note.contains("CloudTrail")).count())
         };
-        assert_eq!(planned(None, 1), (0, Next::Done, 0));
+        assert_eq!(planned(None, 1), (0, Next::Finish, 0));
         assert_eq!(planned(Some(custody(vec![missing.clone()])), 1), (0, Next::Wait(TRAIL_WAIT), 0));
-        assert_eq!(planned(Some(custody(vec![])), 1), (1, Next::Done, 1), "what others did is told");
-        assert_eq!(planned(Some(custody(vec![missing])), 31), (1, Next::Done, 2), "and what is not shown");
+        assert_eq!(planned(Some(custody(vec![])), 1), (1, Next::Finish, 1), "what others did is told");
+        assert_eq!(planned(Some(custody(vec![missing])), 31), (1, Next::Finish, 2), "and what is not shown");
         let mut unread = sample::contained();
         unread.custody = Observed::Unknown("AccessDenied".to_owned());
         let plan = plan(&sample::case(), &unread);
