@@ -3,7 +3,7 @@
 
 use super::words::{self, Words, fill, fill_text};
 use super::{Conclusion, Material, timeline::timeline, why};
-use crate::checks::{release, verify as names};
+use crate::checks::{release, scope, verify as names};
 use crate::text::visible;
 use crate::verify;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -168,7 +168,7 @@ impl Page<'_> {
         let took = took.map(|at| words::span(seconds(material.allowed_since().0, at), self.language));
         let checks = material.checklist();
         let passed = checks.iter().filter(|check| check.passed()).count();
-        let pieces = material.evidence().len().to_string();
+        let pieces = self.pieces().len().to_string();
         let template = if self.conclusion.pending { words.pieces_pending } else { words.pieces };
         html! {
             dl.facts {
@@ -356,7 +356,9 @@ impl Page<'_> {
     /// What the newest check of a setting read.
     fn after(&self, setting: &Setting<'_>) -> Markup {
         let name = if self.material.is_release() { setting.released } else { setting.verified };
-        let check = self.material.checklist().iter().find(|check| Some(check.name.as_str()) == name);
+        let beyond = self.material.beyond().map_or(&[][..], |(checks, _)| checks);
+        let mut read = self.material.checklist().iter().chain(beyond);
+        let check = read.find(|check| Some(check.name.as_str()) == name);
         let Some(check) = check else { return html! { span.small { (self.words.not_read_back) } } };
         // Of a check of all interfaces, what it says of this one.
         let observed = match setting.subject {
@@ -475,13 +477,13 @@ impl Page<'_> {
         rows.push(row(words.case_tags, self.tags_before(), Subject::Tags, Some(names::TAGGED), None));
         // What the instance has of these only where Stasis made it.
         let made = [
-            (words.network_acl, Subject::NetworkAcl, None),
-            (words.flow_logs, Subject::FlowLogs, Some(release::FLOW_LOGS)),
+            (words.network_acl, Subject::NetworkAcl, None, None),
+            (words.flow_logs, Subject::FlowLogs, Some(scope::FLOWS), Some(release::FLOW_LOGS)),
         ];
-        for (name, subject, released) in made {
+        for (name, subject, verified, released) in made {
             let made =
                 self.material.reports.iter().flat_map(|r| &r.actions).any(|a| self::subject(&a.action) == subject);
-            rows.extend(made.then(|| row(name, plain(words.none), subject, None, released)));
+            rows.extend(made.then(|| row(name, plain(words.none), subject, verified, released)));
         }
         rows
     }
@@ -549,21 +551,22 @@ impl Page<'_> {
 
     fn evidence(&self) -> Markup {
         let (material, words) = (self.material, self.words);
-        let (evidence, case) = (material.evidence(), material.case);
-        let folder = format!("s3://{}/{}", case.bucket, case.prefix());
+        let (case, prefix) = (material.case, material.case.prefix());
+        let evidence = self.pieces();
+        let folder = format!("s3://{}/{prefix}", case.bucket);
         html! {
             section {
                 h2 id="evidence" { (words.evidence) }
                 p { (fill(words.evidence_about, &[code(&folder), code("manifest.json")])) }
                 @if evidence.is_empty() { p { strong { (words.evidence_none) } } }
                 @else {
-                    div.scroll { table.wide {
+                    div.scroll { table.wide.evidence {
                         thead { tr { th { (words.kind) } th { (words.what) } th { (words.id) } th { "SHA-256" } } }
                         tbody { @for piece in evidence {
                             tr {
                                 td { (words::evidence_kind(piece.kind, words)) }
                                 td data-label=(words.what) { (foreign(&piece.description)) (self.where_and_how_much(piece)) }
-                                td.id data-label=(words.id) { (foreign(&piece.id)) }
+                                td.id data-label=(words.id) { (foreign(piece.id.strip_prefix(&prefix).unwrap_or(&piece.id))) }
                                 td.id data-label="SHA-256" { (visible(piece.sha256.as_deref().unwrap_or("–"))) }
                             }
                         } }
@@ -572,6 +575,12 @@ impl Page<'_> {
                 (self.how_to_verify(&folder))
             }
         }
+    }
+
+    /// The pieces of evidence. An earlier version of this page is none.
+    fn pieces(&self) -> Vec<&Evidence> {
+        let own = format!("{}{}", self.material.case.prefix(), super::NAME);
+        self.material.evidence().into_iter().filter(|piece| piece.id != own).collect()
     }
 
     /// Where a piece is that is not in the bucket, and its size.

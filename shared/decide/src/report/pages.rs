@@ -598,7 +598,7 @@ fn every_setting_is_told_with_what_was_read_back() {
         page.contains("eni-0aaaaaaaaaaaaaaa1 in sg-0fffffffffffffff1"),
         "the group of the interface, as verify read it"
     );
-    assert_eq!(page.matches("not read back").count(), 4, "addresses, profile, network ACL and flow logs");
+    assert_eq!(page.matches("not read back").count(), 3, "addresses, profile and network ACL");
     let released = Run::released("released").page(Language::English);
     assert!(
         released.contains("turn termination protection off again: done"),
