@@ -161,7 +161,7 @@ class PagesOfEveryKind(Case):
             ("dry-run", "en"): ("Dry run: nothing was changed", "actions planned"),
             ("dry-run", "ja"): ("ドライラン：何も変更していません", "件の操作を計画しました"),
             ("released", "en"): ("Released", "The evidence stays under Object Lock"),
-            ("released", "ja"): ("解放済み", "オブジェクトロックで保護されます"),
+            ("released", "ja"): ("封じ込め解除済み", "オブジェクトロックで保護されます"),
         }
         for (kind, language), (heading, within) in said.items():
             _, look = self.problems(self.page(kind, language), 1280)

@@ -147,7 +147,9 @@ impl Why {
                 format!("{instance} is not wholly released; once this is mended, run the release again")
             }
             (Self::NotReleased { instance, .. }, Japanese) => {
-                format!("{instance} の解放は完了していません。次の問題を解消してから、もう一度解放を実行してください")
+                format!(
+                    "{instance} の封じ込め解除は完了していません。次の問題を解消してから、もう一度解除を実行してください"
+                )
             }
             _ => self.words(language),
         }

@@ -51,9 +51,9 @@ words! {
     // The headline.
     contained: "Contained", "封じ込め完了";
     dry_run: "Dry run: nothing was changed", "ドライラン：何も変更していません";
-    released: "Released", "解放済み";
+    released: "Released", "封じ込め解除済み";
     rejected: "Rejected: put back as it was", "却下：元の状態に戻しました";
-    release_partial: "Release is not complete", "解放は完了していません";
+    release_partial: "Release is not complete", "封じ込めの解除は完了していません";
     partial_cut_off: "Partial: cut off, but something is missing", "一部未完了：遮断済みですが、問題が残っています";
     partial_online: "Partial: NOT cut off from the network", "一部未完了：ネットワークから遮断されていません";
     partial_unknown: "Partial: not known whether it is cut off", "一部未完了：遮断されているか不明です";
@@ -177,7 +177,7 @@ words! {
         "{} は署名鍵の公開鍵です（{}）。ケースの中からではなく、KMS またはデプロイ時に保管した場所から取得してください。偽のケースを書き込める者は、偽の鍵も置けるためです。{} には鍵の ARN（スタックの出力 {}）を指定します。";
     verify_limits: "What it does not prove is in docs/case-file.md.", "この検証で証明できないことは docs/case-file.md を参照してください。";
     // What remains.
-    risks: "Remaining risks", "残るリスク";
+    risks: "Remaining risks", "残存リスク";
     risks_none: "None that Stasis knows of. It knows what the checklist asks, and no more.",
         "Stasis が把握しているものはありません。把握できるのはチェックリストの項目だけです。";
     risk_tracked_cut: "Connections through a NAT gateway, egress-only internet gateway, network load balancer, interface endpoint or transit gateway, and ICMP, are always tracked by AWS: those that were open go on until they time out. An entry in the network ACL cuts them (policy {}).",
@@ -223,7 +223,7 @@ words! {
         "Auto Scaling グループ {} の最小サイズを {} から {} に下げました。代替インスタンスの稼働後に戻してください。";
     next_terminate: "Once the evidence is complete and nobody needs the running host any more, turn its termination protection off and terminate it. The snapshots carry the tag {}.",
         "証拠の収集が完了し、稼働中のホストが不要になったら、終了保護を無効にして終了します。スナップショットにはタグ {} が付いています。";
-    release: "Release, if it was a false alarm", "誤検知だった場合の解放";
+    release: "Release, if it was a false alarm", "誤検知だった場合の封じ込め解除";
     release_about: "It puts back what is listed under Before and after, as far as it is what Stasis changed; evidence is kept.",
         "「変更前と変更後」のうち Stasis が変更したものを元に戻します。証拠は保持されます。";
     release_or: "or, by the state machine {}:", "または、ステートマシン {} を実行します：";
@@ -281,7 +281,7 @@ pub(crate) fn stage(stage: Stage, language: Language) -> &'static str {
         Stage::Revoke => "権限失効",
         Stage::Verify => "検証",
         Stage::Report => "報告",
-        Stage::Release => "解放",
+        Stage::Release => "解除",
     }
 }
 
@@ -517,7 +517,7 @@ fn in_japanese(action: &Action) -> String {
             let tags: Vec<String> = tags.iter().map(|t| format!("{}={}", t.key, t.value)).collect();
             format!("{} の以前のタグ {} を復元", resources.join(", "), tags.join(", "))
         }
-        Action::MarkReleased { .. } => "インスタンスに解放済みのタグを付与".to_owned(),
+        Action::MarkReleased { .. } => "インスタンスに封じ込め解除済みのタグを付与".to_owned(),
         Action::CloseClaim { .. } => "ケースを終了（新たな検出結果があれば新しいケースを開く）".to_owned(),
     }
 }
