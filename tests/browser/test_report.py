@@ -51,7 +51,7 @@ LOOK = """(() => {
     scripts: document.querySelectorAll('script, iframe, object, embed, img, link, form, base').length,
     handlers: [...document.querySelectorAll('*')].filter(e => e.getAttributeNames().some(name => name.startsWith('on'))).length,
     language: document.documentElement.lang, heading: document.querySelector('h1')?.textContent,
-    headings: document.querySelectorAll('h1').length, text: document.body.innerText };
+    headings: document.querySelectorAll('h1').length, styled: getComputedStyle(document.body).margin, text: document.body.innerText };
 })()"""
 
 
@@ -118,6 +118,7 @@ class PagesOfEveryKind(Case):
                         wrong, look = self.problems(self.page(kind, language), width)
                         self.assertEqual(wrong, [])
                         self.assertEqual((look["language"], look["headings"]), (language, 1))
+                        self.assertEqual(look["styled"], "0px", "its own policy lets its own style in")
                         self.assertTrue(look["title"].startswith("Stasis: ") and look["heading"] in look["title"], look["title"])
 
     def test_the_dark_page_is_as_whole(self) -> None:
