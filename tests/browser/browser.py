@@ -24,7 +24,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --hide-scrollbars"
 ).split()
 STARTED = re.compile(r"started successfully on port (\d+)")
-# The shots of the tests and docs/ are of this height at least.
+# Of the window, in pixels; pages scroll.
 HEIGHT = 900
 
 

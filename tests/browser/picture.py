@@ -1,4 +1,4 @@
-"""Makes the picture of a report that docs/ shows: `picture.py REPORT.html PICTURE.png [--width 1280] [--height 1700] [--dark]`.
+"""Makes the picture of a report that docs/ shows: `picture.py REPORT.html PICTURE.png [--width 1280] [--height 1360] [--dark]`.
 
 The picture is made smaller by a palette, without loss that anyone sees, and is refused above 400 kB.
 """
@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("report", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1700)
+    parser.add_argument("--height", type=int, default=1360)
     parser.add_argument("--dark", action="store_true")
     given = parser.parse_args()
     if not install():
