@@ -30,13 +30,20 @@ FUZZED := $(CACHE)/fuzz/x86_64-unknown-linux-gnu/release
 SECONDS ?= 60
 
 .PHONY: fuzz
+# The language of the demo's report: en or ja.
+REPORT_LANGUAGE ?= en
+
+.PHONY: report-picture
 .PHONY: help demo test check install bench bench-ours local local-stop plant build collector vm-proof
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(VENV)/ready build ## the main job on one instance, on a local AWS: no account, no Docker
-	@$(LOCAL) demo --binaries $(BINARIES) --event events/guardduty/coin-miner.json
+	@$(LOCAL) demo --binaries $(BINARIES) --event events/guardduty/coin-miner.json --report-language $(REPORT_LANGUAGE)
+
+report-picture: demo ## the demo's report in a browser, as docs/report.png shows it
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/browser/picture.py .local/report.html docs/report.png
 
 test: $(VENV)/ready build ## every test
 	@PYTHON=$(PYTHON) STASIS_BINARIES=$(BINARIES) $(PYTHON) tests/run.py

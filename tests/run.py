@@ -18,6 +18,7 @@ SUITES = [
     ("corrections of the local AWS", [sys.executable, "tests/local/test_corrections.py"]),
     ("infrastructure", [sys.executable, "tests/infra/check.py"]),
     ("the memory step of Windows, by Mono", [sys.executable, "tests/windows/test_memory_tool.py"]),
+    ("the report in a browser", [sys.executable, "tests/browser/test_report.py"]),
     ("evidence is mounted and not written to", [sys.executable, "tests/examine/test_mount_evidence.py"]),
     # Slow calls, so that a busy machine cannot make two at the same time look like one after the other.
     (

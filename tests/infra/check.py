@@ -1081,7 +1081,7 @@ def contract_holds(infra):
     common = infra.template["Globals"]["Function"]
     if (common["Runtime"], common["Architectures"], common["Handler"]) != ("provided.al2023", ["arm64"], "bootstrap"):
         yield "the functions are not built for provided.al2023 on arm64"
-    for name in ("STASIS_EVIDENCE_BUCKET", "STASIS_OWNER", "STASIS_EGRESS", "STASIS_TRACKED_CONNECTIONS", "STASIS_REMOTE_ADDRESSES", "STASIS_MINIMUM_SIZE", "STASIS_CREDENTIALS", "STASIS_QUARANTINE_PROFILE", "STASIS_CAPTURE_DOCUMENT", "STASIS_CAPTURE_LIMIT_SECONDS", "STASIS_MEMORY", "STASIS_MEMORY_DOCUMENT", "STASIS_MEMORY_LIMIT_SECONDS", "STASIS_EVIDENCE_WRITER_ROLE_ARN"):
+    for name in ("STASIS_EVIDENCE_BUCKET", "STASIS_OWNER", "STASIS_EGRESS", "STASIS_TRACKED_CONNECTIONS", "STASIS_REMOTE_ADDRESSES", "STASIS_MINIMUM_SIZE", "STASIS_REPORT_LANGUAGE", "STASIS_CREDENTIALS", "STASIS_QUARANTINE_PROFILE", "STASIS_CAPTURE_DOCUMENT", "STASIS_CAPTURE_LIMIT_SECONDS", "STASIS_MEMORY", "STASIS_MEMORY_DOCUMENT", "STASIS_MEMORY_LIMIT_SECONDS", "STASIS_EVIDENCE_WRITER_ROLE_ARN"):
         if name not in common["Environment"]["Variables"]:
             yield f"{name} is not set"
     for name, function in infra.resources("AWS::Serverless::Function").items():

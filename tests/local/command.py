@@ -237,6 +237,7 @@ def demo(arguments: argparse.Namespace) -> int:
             arguments.event,
             arguments.wait_scale,
             arguments.copy_binaries,
+            arguments.report_language,
         )
     except Ended:
         return 130
@@ -278,6 +279,7 @@ def main() -> int:
     command = add("demo", demo, "show the main job on one instance")
     deployable(command, 0.05)
     command.add_argument("--event", type=pathlib.Path, default=None, help="default: the first of events/guardduty/")
+    command.add_argument("--report-language", choices=["en", "ja"], default="en")
 
     arguments = parser.parse_args()
     return int(arguments.function(arguments))

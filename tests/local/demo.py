@@ -101,6 +101,7 @@ def run(
     event: pathlib.Path | None,
     wait_scale: float,
     copy_binaries: bool = False,
+    report_language: str = "en",
 ) -> int:
     screen = Screen()
     source, finding = load_finding(event)
@@ -124,7 +125,7 @@ def run(
             "infra/template.yaml to a local AWS. No AWS account is touched."
         )
         aws.start()
-        aws.deploy(template)
+        aws.deploy(template, report_language)
         planted = plant(aws.client, aws.region, instance_id=suspect)
         screen.line()
         screen.line(screen.dim(f"  The local AWS is up and the stack is deployed ({time.monotonic() - began:.1f} s)."))

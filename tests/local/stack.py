@@ -288,7 +288,7 @@ class LocalAws:
 
     # -- deployment --------------------------------------------------------------------------------------------------
 
-    def deploy(self, template: pathlib.Path | None = None) -> None:
+    def deploy(self, template: pathlib.Path | None = None, report_language: str = "en") -> None:
         template = template or ROOT / "infra" / "template.yaml"
         if not template.is_file():
             raise LocalAwsError(f"there is no template at {template}")
@@ -320,6 +320,7 @@ class LocalAws:
                 {"ParameterKey": "DestinationRegion", "ParameterValue": DESTINATION_REGION},
                 {"ParameterKey": "RequestSources", "ParameterValue": "example.edr"},
                 {"ParameterKey": "Drills", "ParameterValue": "on"},
+                {"ParameterKey": "ReportLanguage", "ParameterValue": report_language},
                 # The demo and the samples in events/ are to be contained, however old the samples have become.
                 {"ParameterKey": "Decision", "ParameterValue": "contain"},
                 {"ParameterKey": "OldestFindingHours", "ParameterValue": "87600"},

@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod capture;
+mod checks;
 pub mod detach;
 mod disks;
 pub mod joining;

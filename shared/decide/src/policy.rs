@@ -148,6 +148,7 @@ fn all_of(settings: &Policy) -> Overrides {
         memory: Some(settings.memory.choice),
         snapshot_lock: Some(settings.disks.lock),
         retention_days: Some(settings.disks.lock_days),
+        report_language: None,
     }
 }
 
@@ -380,6 +381,9 @@ fn apply(settings: &mut Policy, overrides: &Overrides, only_stronger: bool) -> V
     if let Some(minimum) = overrides.minimum_size {
         settings.minimum_size = minimum;
     }
+    if let Some(language) = overrides.report_language {
+        settings.report_language = language;
+    }
     if let Some(credentials) = overrides.credentials
         && put("credentials", credentials == Credentials::Keep && settings.credentials != credentials)
     {
@@ -426,7 +430,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use stasis_model::baseline::Interface;
-    use stasis_model::case::Case;
+    use stasis_model::case::{Case, Language};
     use stasis_model::policy::{ApprovalTerms, Playbook};
 
     fn finding(kind: &str, severity: f64) -> Request {
@@ -598,7 +602,8 @@ mod tests {
     #[test]
     fn settings_are_the_rule_s_and_a_tag_can_only_strengthen_them() {
         let all = json!({"egress": "https", "trackedConnections": "leave", "remoteAddresses": "deny", "minimumSize": "replace",
-            "credentials": "revoke", "memory": "leave", "snapshotLock": "none", "retentionDays": 7});
+            "credentials": "revoke", "memory": "leave", "snapshotLock": "none", "retentionDays": 7,
+            "reportLanguage": "ja"});
         let mut case = sample::case();
         case.policy.memory.choice = MemoryChoice::Acquire;
         case.baseline.instance.tags.insert("team".to_owned(), "lab".to_owned());
@@ -610,7 +615,7 @@ mod tests {
             assert!(decided.notes.is_empty(), "{decided:?}");
             assert_eq!((settings.egress, settings.tracked_connections), (Egress::Https, TrackedConnections::Leave));
             assert_eq!((settings.disks.lock, settings.disks.lock_days), (LockMode::None, 7));
-            assert_eq!(settings.memory.choice, MemoryChoice::Leave);
+            assert_eq!((settings.memory.choice, settings.report_language), (MemoryChoice::Leave, Language::Japanese));
         }
         let by_tag = document(json!([{"name": "r", "when": {"tags": {"team": "lab"}}, "settings": all}]));
         let (decided, settings) = decided(&by_tag, &request, &case);

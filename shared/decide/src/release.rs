@@ -6,6 +6,7 @@
 //! scaling group, which would terminate an instance that fails its health checks; the group's sizes; the
 //! protections and tags; and last the claim, so that a release that stops half way can be run again.
 
+use crate::checks::release::{CLASSIC, EVIDENCE, FLOW_LOGS, GROUPS, PROTECTION, SCALING, TARGETS, VOLUMES};
 use crate::preserve;
 use chrono::TimeDelta;
 use stasis_model::action::{AclEntry, Action, Device, Target, arn_name, target_group_name};
@@ -551,15 +552,6 @@ fn closing(case: &Case, facts: &ReleaseFacts, plan: &mut Plan) -> Vec<Vec<Action
     let close = (claim.as_ref() == Some(&case.case_id)).then(|| Action::CloseClaim { key: claim_key(&case.instance) });
     vec![mark.into_iter().collect(), close.into_iter().collect()]
 }
-
-const GROUPS: &str = "security groups of every interface as before";
-const SCALING: &str = "in the Auto Scaling group as before";
-const TARGETS: &str = "in the target groups as before";
-const CLASSIC: &str = "behind the classic load balancers as before";
-const PROTECTION: &str = "protections as before";
-const FLOW_LOGS: &str = "flow logs as before";
-const VOLUMES: &str = "volumes go or stay with the instance as before";
-const EVIDENCE: &str = "evidence kept";
 
 /// What AWS says of the result. What somebody else changed is no failure of the release: it is in the notes.
 fn checklist(case: &Case, facts: &ReleaseFacts) -> Vec<Check> {

@@ -9,7 +9,8 @@ use stasis_model::baseline::{
     Volume,
 };
 use stasis_model::case::{
-    Case, Credentials, Decided, Egress, InstanceRef, MinimumSize, Mode, Policy, RemoteAddresses, TrackedConnections,
+    Case, Credentials, Decided, Egress, InstanceRef, Language, MinimumSize, Mode, Policy, RemoteAddresses,
+    TrackedConnections,
 };
 use stasis_model::disks::{DiskPolicy, Lock, PreserveFacts, Snapshot, VolumeFacts};
 use stasis_model::facts::{
@@ -91,6 +92,7 @@ pub(crate) fn case() -> Case {
             capture_limit_seconds: 600,
             memory: MemoryPolicy::default(),
             disks: DiskPolicy::default(),
+            report_language: Language::English,
         },
         baseline: Baseline {
             schema: SCHEMA,

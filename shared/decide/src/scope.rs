@@ -1,6 +1,7 @@
 //! Scope: what else the compromise may reach, by the playbooks of the case. It looks, says what is wrong in checks of its
 //! own, and changes one thing only: flow logs are switched on where no others tell with whom the instance talks.
 
+use crate::checks::scope::{ANALYZER, FLOWS, MFA, VERSIONS};
 use stasis_model::action::Action;
 use stasis_model::baseline::Observed;
 use stasis_model::case::Case;
@@ -15,10 +16,6 @@ use stasis_model::tags;
 pub const LOG_GROUP: &str = "/stasis/flow-logs";
 /// How many names are listed in a check.
 const NAMED: usize = 10;
-const FLOWS: &str = "flow logs show with whom the instance talks";
-const VERSIONS: &str = "buckets that the role may destroy keep versions";
-const MFA: &str = "versions in those buckets need a second factor to be deleted";
-const ANALYZER: &str = "Access Analyzer has nothing against the role";
 
 /// What scope does.
 pub fn plan(case: &Case, facts: &ScopeFacts) -> Plan {

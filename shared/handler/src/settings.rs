@@ -69,6 +69,7 @@ const WINDOWS_TOOL_ARGUMENTS: &str = "STASIS_WINDOWS_TOOL_ARGUMENTS";
 const WINDOWS_TOOL_OUTPUT: &str = "STASIS_WINDOWS_TOOL_OUTPUT";
 
 const ROLES: &str = "STASIS_ROLES";
+const LANGUAGE: &str = "STASIS_REPORT_LANGUAGE";
 const SNAPSHOT_LOCK: &str = "STASIS_SNAPSHOT_LOCK";
 const POLICY_PARAMETER: &str = "STASIS_POLICY_PARAMETER";
 const DECISION: &str = "STASIS_DECISION";
@@ -133,6 +134,7 @@ impl Settings {
                         .saturating_mul(1 << 20),
                 },
                 disks: disks(&value)?,
+                report_language: chosen(LANGUAGE, value(LANGUAGE))?,
             },
             policy_parameter: value(POLICY_PARAMETER),
             built_in: built_in(&value)?,
@@ -286,6 +288,7 @@ mod tests {
             ([good.as_slice(), &[(MEMORY_FORMAT, "raw")]].concat(), MEMORY_FORMAT),
             ([good.as_slice(), &[(SNAPSHOT_LOCK, "glue")]].concat(), SNAPSHOT_LOCK),
             ([good.as_slice(), &[(RETENTION, "0")]].concat(), RETENTION),
+            ([good.as_slice(), &[(LANGUAGE, "fr")]].concat(), LANGUAGE),
             ([good.as_slice(), &[(DECISION, "maybe")]].concat(), DECISION),
             ([good.as_slice(), &[(MINIMUM_SEVERITY, "high")]].concat(), MINIMUM_SEVERITY),
             ([good.as_slice(), &[(MINIMUM_SEVERITY, "2")]].concat(), MINIMUM_SEVERITY),

@@ -108,6 +108,28 @@ pub enum Credentials {
     Revoke,
 }
 
+/// The language of the report's own text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Language {
+    /// English.
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    /// Japanese.
+    #[serde(rename = "ja")]
+    Japanese,
+}
+
+impl Language {
+    /// Its tag (BCP 47), as the case file and HTML write it.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Japanese => "ja",
+        }
+    }
+}
+
 /// What was decided about an instance, and by what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -162,6 +184,9 @@ pub struct Policy {
     /// How the disks are kept.
     #[serde(default)]
     pub disks: DiskPolicy,
+    /// The language of the report.
+    #[serde(default)]
+    pub report_language: Language,
 }
 
 /// One incident on one instance.
@@ -304,4 +329,27 @@ pub struct Claim {
     pub execution: String,
     /// When.
     pub claimed_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_case_from_before_the_report_had_languages_is_reported_in_english() {
+        let older = json!({"owner": "SecurityTeam", "egress": "endpoints", "captureDocument": "Stasis-CaptureVolatile",
+            "captureLimitSeconds": 600});
+        let policy: Policy = serde_json::from_value(older.clone()).expect("a policy");
+        assert_eq!(policy.report_language, Language::English);
+        for (tag, language) in [("en", Language::English), ("ja", Language::Japanese)] {
+            let mut newer = older.clone();
+            newer["reportLanguage"] = json!(tag);
+            let policy: Policy = serde_json::from_value(newer).expect("a policy");
+            assert_eq!((policy.report_language, language.tag()), (language, tag));
+        }
+        let mut unknown = older;
+        unknown["reportLanguage"] = json!("fr");
+        assert!(serde_json::from_value::<Policy>(unknown).is_err());
+    }
 }

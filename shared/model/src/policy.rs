@@ -1,7 +1,7 @@
 //! The policy: one JSON document that says what follows from which finding. Read and checked whole here; what follows from
 //! it is the decide crate's. docs/policy.md explains it, and infra/policy/schema.json is its JSON schema.
 
-use crate::case::{Credentials, Egress, MinimumSize, RemoteAddresses, TrackedConnections};
+use crate::case::{Credentials, Egress, Language, MinimumSize, RemoteAddresses, TrackedConnections};
 use crate::disks::LockMode;
 use crate::error::InputError;
 use crate::ids::{AccountId, InstanceId, VpcId, quoted};
@@ -239,6 +239,9 @@ pub struct Overrides {
     /// For how many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<i32>,
+    /// The language of the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_language: Option<Language>,
 }
 
 impl Overrides {

@@ -3,24 +3,32 @@
 
 mod html;
 mod notice;
+mod timeline;
+mod why;
+mod words;
+
+#[cfg(test)]
+mod pages;
 
 pub use html::html;
 pub(crate) use notice::subject;
 pub use notice::{Notice, notice, notice_of_failure, notice_of_finding, notice_of_opening, notice_of_readiness};
 
 use crate::ticket::Progress;
-use crate::{approval, policy, replicate, verify};
+use crate::{policy, replicate, verify};
 use stasis_model::Timestamp;
 use stasis_model::action::Action;
 use stasis_model::approval::{Answer, Verdict};
-use stasis_model::case::{Case, Mode};
+use stasis_model::case::{Case, Language, Mode};
 use stasis_model::check::{Check, CheckStatus};
+use stasis_model::custody::Custody;
 use stasis_model::evidence::Evidence;
 use stasis_model::memory::MemoryChoice;
 use stasis_model::outcome::{InstanceResult, RunResult, RunStatus};
 use stasis_model::policy::Decision;
 use stasis_model::stage::{FileRef, Outcome, Stage, StageReport, StageStatus};
 use std::collections::{BTreeMap, BTreeSet};
+use why::{Problem, Why};
 
 /// The report's name in the case's folder.
 pub const NAME: &str = "report.html";
@@ -32,10 +40,18 @@ pub struct Conclusion {
     pub status: RunStatus,
     /// Why, in a sentence.
     pub reason: String,
+    /// The same, of which the report makes a sentence in its own language.
+    why: Why,
     /// Whether evidence is still to come.
     pub pending: bool,
     /// Whether the instance is off the network; none where that is not known.
     pub cut_off: Option<bool>,
+}
+
+impl Conclusion {
+    fn of(status: RunStatus, why: Why, pending: bool, cut_off: Option<bool>) -> Self {
+        Self { status, reason: why.words(Language::English), why, pending, cut_off }
+    }
 }
 
 /// Everything that a report is made of.
@@ -61,6 +77,15 @@ impl Material<'_> {
     /// Whether the case was released, or somebody tried to.
     pub fn is_release(&self) -> bool {
         self.case.stages.contains_key(&Stage::Release)
+    }
+
+    /// Who did what, as CloudTrail had it when verify wrote it down last.
+    pub fn custody(&self) -> Option<&Custody> {
+        let kept = self.reports.iter().rev().flat_map(|report| report.actions.iter().rev());
+        kept.filter(|record| record.outcome == Outcome::Applied).find_map(|record| match &record.action {
+            Action::KeepCustody { custody, .. } => Some(&**custody),
+            _ => None,
+        })
     }
 
     /// What people answered, where they were asked.
@@ -90,11 +115,11 @@ impl Material<'_> {
     }
 
     /// Since when containment was allowed, and what happened then.
-    pub(crate) fn allowed_since(&self) -> (Timestamp, &'static str) {
+    pub(crate) fn allowed_since(&self) -> (Timestamp, Since) {
         match self.approval() {
-            Some(answer) if answer.contain && answer.verdict == Verdict::Approved => (answer.at, "the approval"),
-            Some(answer) if answer.contain => (answer.at, "the time for an answer was over"),
-            _ => (self.case.opened_at, "the case was opened"),
+            Some(answer) if answer.contain && answer.verdict == Verdict::Approved => (answer.at, Since::Approval),
+            Some(answer) if answer.contain => (answer.at, Since::Expiry),
+            _ => (self.case.opened_at, Since::Opening),
         }
     }
 
@@ -106,6 +131,17 @@ impl Material<'_> {
         }
         by_id.into_values().collect()
     }
+}
+
+/// What allowed the containment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// The case was opened.
+    Opening,
+    /// Somebody approved.
+    Approval,
+    /// Nobody answered in time.
+    Expiry,
 }
 
 /// Takes the newest report of each stage into the case that the case itself says nothing of, because the call was made by hand.
@@ -140,9 +176,6 @@ pub fn expected_stages(case: &Case) -> Vec<Stage> {
     stages
 }
 
-/// How many problems a reason names; all of them are in the report.
-const PROBLEMS_NAMED: usize = 6;
-
 /// What the run came to.
 pub fn conclude(material: &Material<'_>) -> Conclusion {
     let case = material.case;
@@ -158,81 +191,65 @@ pub fn conclude(material: &Material<'_>) -> Conclusion {
     }
     let mut problems = Vec::new();
     let triage = stages.get(&Stage::Triage).map_or(&[][..], |outcome| outcome.failures.as_slice());
-    problems.extend(triage.iter().filter(|f| f.code == policy::UNUSABLE).map(|f| format!("triage: {}", f.message)));
+    problems.extend(
+        triage.iter().filter(|f| f.code == policy::UNUSABLE).map(|f| Problem::Failed(Stage::Triage, f.message.clone())),
+    );
     problems.extend(
         stages
             .get(&Stage::Approval)
             .and_then(|outcome| outcome.failures.first())
-            .map(|f| format!("approval: {}", f.message)),
+            .map(|f| Problem::Failed(Stage::Approval, f.message.clone())),
     );
     for stage in &expected_stages(case) {
         match stages.get(stage) {
             // Copies begin once the snapshots are whole.
             None if to_come(*stage) => {}
-            None => problems.push(format!("{stage} did not run")),
+            None => problems.push(Problem::NotRun(*stage)),
             Some(outcome) if matches!(outcome.status, StageStatus::Incomplete | StageStatus::Failed) => {
                 let why = outcome.failures.first().map_or(outcome.summary.as_str(), |f| f.message.as_str());
-                problems.push(format!("{stage}: {why}"));
+                problems.push(Problem::Failed(*stage, why.to_owned()));
             }
             // A wait that nobody waits for any more is not success.
             Some(outcome) if outcome.status == StageStatus::Waiting && material.last && *stage != Stage::Verify => {
-                problems.push(format!("{stage} was still waiting"));
+                problems.push(Problem::StillWaiting(*stage));
             }
             // It waits for the rest; what failed has failed.
             Some(outcome) if outcome.status == StageStatus::Waiting => {
-                problems.extend(outcome.failures.first().map(|f| format!("{stage}: {}", f.message)));
+                problems.extend(outcome.failures.first().map(|f| Problem::Failed(*stage, f.message.clone())));
             }
             Some(_) => {}
         }
     }
     let checklist = material.checklist();
     if checklist.is_empty() {
-        problems.push("nothing was verified".to_owned());
+        problems.push(Problem::NothingVerified);
     }
     let may_still_come = |check: &Check| pending && check.status == CheckStatus::Unknown;
-    for check in checklist.iter().filter(|c| !c.passed()).filter(|c| !may_still_come(c)) {
-        problems.push(format!("{} {}: {}", check.status, check.name, check.observed));
-    }
+    problems.extend(checklist.iter().filter(|c| !c.passed()).filter(|c| !may_still_come(c)).map(problem));
     let cut_off = if case.mode == Mode::Preserve { Some(false) } else { verify::is_cut_off(checklist) };
     if case.mode == Mode::Preserve {
         let why = match material.approval() {
-            Some(answer) => approval::in_words(answer, case.decided.approval),
-            None if case.decided.decision == Decision::Ask => {
-                "nobody could be asked for approval, so it was not contained".to_owned()
-            }
-            None => "mode preserve asked for no containment".to_owned(),
+            Some(answer) => Problem::Answered(answer.clone(), case.decided.approval),
+            None if case.decided.decision == Decision::Ask => Problem::NotAsked,
+            None => Problem::PreserveOnly,
         };
         problems.insert(0, why);
     }
-    let status = if problems.is_empty() { RunStatus::Contained } else { RunStatus::Partial };
-    let passed = checklist.iter().filter(|c| c.passed()).count();
-    let reason = if problems.is_empty() && pending {
-        format!(
-            "{} is protected and cut off; AWS confirms {passed} of {} checks so far, the others wait for evidence",
-            case.instance.instance_id,
-            checklist.len()
-        )
-    } else if problems.is_empty() {
-        format!(
-            "{} is protected, cut off and preserved, and AWS confirms all {} checks",
-            case.instance.instance_id,
-            checklist.len()
-        )
-    } else {
-        // The first thing that anyone needs to know.
-        let network = match cut_off {
-            Some(true) => "the instance is cut off from the network, but",
-            Some(false) => "the instance is NOT cut off from the network",
-            None => "it is NOT KNOWN whether the instance is cut off from the network",
+    if problems.is_empty() {
+        let why = Why::Contained {
+            instance: case.instance.instance_id.clone(),
+            passed: checklist.iter().filter(|c| c.passed()).count(),
+            of: checklist.len(),
+            pending,
         };
-        let more = problems.len().saturating_sub(PROBLEMS_NAMED);
-        let mut named: Vec<String> = problems.into_iter().take(PROBLEMS_NAMED).collect();
-        if more > 0 {
-            named.push(format!("and {more} more"));
-        }
-        format!("{network}: {}", named.join("; "))
-    };
-    Conclusion { status, reason, pending, cut_off }
+        return Conclusion::of(RunStatus::Contained, why, pending, cut_off);
+    }
+    Conclusion::of(RunStatus::Partial, Why::Partial { cut_off, problems }, pending, cut_off)
+}
+
+/// A check that did not pass, as a problem.
+fn problem(check: &Check) -> Problem {
+    Problem::Check { status: check.status, name: check.name.clone(), observed: check.observed.clone() }
 }
 
 /// What the ticket is told of a run that ended like this; nothing of one that held no instance.
@@ -248,71 +265,49 @@ pub fn progress(status: RunStatus) -> Option<Progress> {
 
 /// What a release came to: RELEASED only when nothing is left to put back and AWS confirms it.
 fn release(material: &Material<'_>) -> Conclusion {
-    let id = &material.case.instance.instance_id;
+    let instance = material.case.instance.instance_id.clone();
     let outcome = material.case.stages.get(&Stage::Release);
-    let mut problems: Vec<String> =
-        outcome.map(|o| o.failures.iter().map(|f| f.message.clone()).collect()).unwrap_or_default();
+    let mut problems: Vec<Problem> =
+        outcome.map(|o| o.failures.iter().map(|f| Problem::Said(f.message.clone())).collect()).unwrap_or_default();
     match outcome.map(|o| o.status) {
         Some(StageStatus::Done | StageStatus::Skipped) => {}
-        Some(StageStatus::Waiting) => problems.push("it was still waiting".to_owned()),
-        Some(_) if problems.is_empty() => problems.push("it did not come to its end".to_owned()),
+        Some(StageStatus::Waiting) => problems.push(Problem::ReleaseWaiting),
+        Some(_) if problems.is_empty() => problems.push(Problem::ReleaseEnded),
         _ => {}
     }
     let checks = material.checklist();
     if checks.is_empty() {
-        problems.push("nothing was verified".to_owned());
+        problems.push(Problem::NothingVerified);
     }
-    for check in checks.iter().filter(|c| !c.passed()) {
-        problems.push(format!("{} {}: {}", check.status, check.name, check.observed));
+    problems.extend(checks.iter().filter(|c| !c.passed()).map(problem));
+    if !problems.is_empty() {
+        return Conclusion::of(RunStatus::Partial, Why::NotReleased { instance, problems }, false, None);
     }
-    let cut_off = None;
-    if problems.is_empty() {
-        let reason = format!(
-            "{id} is as it was before, and AWS confirms all {} checks; the evidence is kept, and a new finding opens a new case",
-            checks.len()
-        );
-        return match material.approval().filter(|answer| answer.verdict == Verdict::Rejected) {
-            Some(answer) => {
-                let words = approval::in_words(answer, material.case.decided.approval);
-                let reason = format!("{words}; {reason}");
-                Conclusion { status: RunStatus::Rejected, reason, pending: false, cut_off }
-            }
-            None => Conclusion { status: RunStatus::Released, reason, pending: false, cut_off },
-        };
-    }
-    let more = problems.len().saturating_sub(PROBLEMS_NAMED);
-    let mut named: Vec<String> = problems.into_iter().take(PROBLEMS_NAMED).collect();
-    if more > 0 {
-        named.push(format!("and {more} more"));
-    }
-    let reason =
-        format!("{id} is not wholly released; once this is mended, run the release again: {}", named.join("; "));
-    Conclusion { status: RunStatus::Partial, reason, pending: false, cut_off }
+    let rejected = material
+        .approval()
+        .filter(|answer| answer.verdict == Verdict::Rejected)
+        .map(|answer| (answer.clone(), material.case.decided.approval));
+    let status = if rejected.is_some() { RunStatus::Rejected } else { RunStatus::Released };
+    Conclusion::of(status, Why::Released { instance, checks: checks.len(), rejected }, false, None)
 }
 
 fn dry_run(material: &Material<'_>) -> Conclusion {
-    let planned: usize = material.reports.iter().map(|r| r.actions.len()).sum();
-    let failed: Vec<String> = material
+    let unplanned = material
         .case
         .stages
         .values()
         .filter(|o| matches!(o.status, StageStatus::Failed | StageStatus::Incomplete))
-        .map(|o| format!("{} could not be planned: {}", o.stage, o.summary))
+        .map(|o| (o.stage, o.summary.clone()))
         .collect();
-    let refused: Vec<&str> = material
-        .reports
-        .iter()
-        .flat_map(|report| &report.actions)
-        .filter_map(|record| record.error.as_ref().map(|error| error.message.as_str()))
-        .collect();
-    let mut reason = format!("dry run: {planned} actions planned, nothing outside the case file was changed");
-    if let Some(first) = refused.first() {
-        reason = format!("{reason}; {} of them {first}", refused.len());
-    }
-    if !failed.is_empty() {
-        reason = format!("{reason}; {}", failed.join("; "));
-    }
-    Conclusion { status: RunStatus::DryRun, reason, pending: false, cut_off: Some(false) }
+    let actions = || material.reports.iter().flat_map(|report| &report.actions);
+    let refused: Vec<&str> =
+        actions().filter_map(|record| record.error.as_ref().map(|error| error.message.as_str())).collect();
+    let why = Why::DryRun {
+        planned: actions().count(),
+        refused: refused.first().map(|first| (refused.len(), (*first).to_owned())),
+        unplanned,
+    };
+    Conclusion::of(RunStatus::DryRun, why, false, Some(false))
 }
 
 /// The answer of the state machine for this case.

@@ -1,10 +1,10 @@
 //! The messages to the people on call: short, plain, and true at the moment they are sent.
 
-use super::{Conclusion, Material};
+use super::{Conclusion, Material, words};
 use crate::text::one_line;
 use crate::triage;
 use serde_json::json;
-use stasis_model::case::{Case, Decided, InstanceRef};
+use stasis_model::case::{Case, Decided, InstanceRef, Language};
 use stasis_model::ids::{CaseId, Region};
 use stasis_model::outcome::RunStatus;
 use stasis_model::ready::{Effect, Readiness, ReadyCheck, Verdict};
@@ -199,6 +199,7 @@ pub fn notice(material: &Material<'_>, conclusion: &Conclusion, home: &Region) -
         .filter(|_| !material.is_release())
         .map(|at| {
             let (since, event) = material.allowed_since();
+            let event = words::since(event, Language::English);
             format!("Cut off {:.1} s after {event}.\n", (at - since).as_seconds_f64())
         })
         .unwrap_or_default();

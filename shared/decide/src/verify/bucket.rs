@@ -1,15 +1,10 @@
 //! The checks of the evidence bucket: how it keeps what is in it.
 
 use super::of_fact;
+use crate::checks::verify::{BUCKET, CLOSED, ENCRYPTED, REPLICATED, TLS};
 use stasis_model::baseline::Observed;
 use stasis_model::check::Check;
 use stasis_model::facts::BucketFacts;
-
-pub(super) const BUCKET: &str = "evidence bucket versioned and Object-Locked";
-pub(super) const ENCRYPTED: &str = "evidence bucket encrypts with a key of its own";
-pub(super) const CLOSED: &str = "evidence bucket closed to the public";
-pub(super) const TLS: &str = "evidence bucket takes TLS only";
-pub(super) const REPLICATED: &str = "evidence bucket replicated";
 
 /// The checks of the bucket; replication where there is any.
 pub(super) fn checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {

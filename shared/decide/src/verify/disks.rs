@@ -1,6 +1,7 @@
 //! The checks of the disks: snapshots, their locks, and their copies.
 
 use super::of_fact;
+use crate::checks::verify::{COMPLETE, COPIES, LOCKED, SHARED, SNAPSHOTS};
 use crate::disks::{is_locked, lock_in_words};
 use crate::{preserve, replicate};
 use stasis_model::baseline::Observed;
@@ -11,12 +12,6 @@ use stasis_model::facts::VerifyFacts;
 use stasis_model::stage::{Stage, StageStatus};
 use stasis_model::tags;
 use std::collections::BTreeSet;
-
-pub(super) const SNAPSHOTS: &str = "snapshots encrypted and tagged";
-pub(super) const COMPLETE: &str = "snapshots complete";
-pub(super) const LOCKED: &str = "snapshots locked";
-pub(super) const COPIES: &str = "snapshots copied elsewhere";
-pub(super) const SHARED: &str = "snapshots shared with nobody";
 
 /// The checks of the disks.
 pub(super) fn checks(case: &Case, facts: &VerifyFacts) -> Vec<Check> {

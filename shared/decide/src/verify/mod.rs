@@ -4,12 +4,16 @@
 mod bucket;
 mod disks;
 
+use crate::checks::verify::{
+    CLASSIC, COMMAND, INSTANCE_ONLINE, INTERFACES, MEMORY, NO_INBOUND, OUTBOUND, SCALING, SHUTDOWN, STOP_PROTECTION,
+    TAGGED, TARGETS, TERMINATION_PROTECTION, VOLATILE, VOLUMES_KEPT,
+};
 use crate::protect;
 use crate::quarantine;
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use stasis_model::action::Action;
-use stasis_model::baseline::{Instance, Observed};
+use stasis_model::baseline::{Instance, Interface, Observed};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::facts::{Allows, BucketFacts, Peer, QuarantineFacts, VerifyFacts};
@@ -41,22 +45,6 @@ const CONTAINMENT: [&str; 11] = [
     INTERFACES,
     NO_INBOUND,
 ];
-const INSTANCE_ONLINE: &str = "instance online";
-const TERMINATION_PROTECTION: &str = "termination protection on";
-const STOP_PROTECTION: &str = "stop protection on";
-const SHUTDOWN: &str = "shutdown from inside stops, not terminates";
-const VOLUMES_KEPT: &str = "volumes survive a termination";
-const TAGGED: &str = "instance, volumes and interfaces tagged";
-const SCALING: &str = "out of the Auto Scaling group";
-const TARGETS: &str = "out of every target group";
-const CLASSIC: &str = "out of every classic load balancer";
-const INTERFACES: &str = "every interface in the quarantine group only";
-const NO_INBOUND: &str = "quarantine group has no inbound";
-const OUTBOUND: &str = "quarantine group lets out only what the policy allows";
-const COMMAND: &str = "Run Command recorded";
-const VOLATILE: &str = "volatile data in the evidence bucket";
-const MEMORY: &str = "memory in the evidence bucket";
-
 /// Whether a check is about the instance being held and cut off.
 pub fn is_containment(check: &Check) -> bool {
     check.name == OUTBOUND || CONTAINMENT.contains(&check.name.as_str())
@@ -311,17 +299,19 @@ fn quarantined(case: &Case, facts: &QuarantineFacts) -> Vec<Check> {
     let expected = "the quarantine group and no other";
     let interfaces = match (&facts.interfaces, unread.is_empty()) {
         (Observed::Known(interfaces), true) => {
+            let words = |i: &Interface| {
+                let groups: Vec<&str> = i.groups.iter().map(GroupId::as_str).collect();
+                format!("{} in {}", i.interface_id, groups.join(", "))
+            };
             let outside: Vec<String> = interfaces
                 .iter()
                 .filter(|i| !matches!(i.groups.as_slice(), [only] if ours.contains(only)))
-                .map(|i| {
-                    let groups: Vec<&str> = i.groups.iter().map(GroupId::as_str).collect();
-                    format!("{} in {}", i.interface_id, groups.join(", "))
-                })
+                .map(words)
                 .collect();
             let pass = outside.is_empty() && !interfaces.is_empty();
             let observed = if pass {
-                format!("{} of {} interfaces", interfaces.len(), interfaces.len())
+                let all: Vec<String> = interfaces.iter().map(words).collect();
+                all.join("; ")
             } else if interfaces.is_empty() {
                 "no interface was found".to_owned()
             } else {
@@ -563,17 +553,17 @@ mod tests {
                     }
                 })
             }),
-            (disks::SNAPSHOTS, |f| {
+            (crate::checks::verify::SNAPSHOTS, |f| {
                 if let Observed::Known(s) = &mut f.snapshots {
                     s.iter_mut().for_each(|s| s.encrypted = false)
                 }
             }),
-            (disks::COMPLETE, |f| {
+            (crate::checks::verify::COMPLETE, |f| {
                 if let Observed::Known(s) = &mut f.snapshots {
                     s.iter_mut().for_each(|s| s.state = "error".to_owned())
                 }
             }),
-            (bucket::BUCKET, |f| {
+            (crate::checks::verify::BUCKET, |f| {
                 if let Observed::Known(b) = &mut f.bucket {
                     b.lock = None
                 }
@@ -631,7 +621,9 @@ mod tests {
         facts.volatile = Observed::Known(Vec::new());
         facts.snapshots = Observed::Known(Vec::new());
         facts.quarantine.vpcs.values_mut().for_each(|v| v.group = Observed::Known(None));
-        for name in [COMMAND, VOLATILE, disks::SNAPSHOTS, disks::COMPLETE, NO_INBOUND, OUTBOUND] {
+        for name in
+            [COMMAND, VOLATILE, crate::checks::verify::SNAPSHOTS, crate::checks::verify::COMPLETE, NO_INBOUND, OUTBOUND]
+        {
             assert_eq!(status_of(&facts, name), CheckStatus::Missing, "{name}");
         }
         assert_eq!(status_of(&facts, INTERFACES), CheckStatus::Fail);
