@@ -142,7 +142,16 @@ async fn the_addresses_of_a_finding_are_denied_in_the_network_acl_and_allowed_ag
     let before = local().describe(&suspect.planted)["acls"].clone();
     let mut case = suspect.case_with(&[("remoteAddresses", json!("deny"))]).await;
     case["remoteAddresses"] = json!(["198.51.100.7", "10.40.1.9"]);
+    // Those that have nothing to do with network ACLs may not read them, and do not try.
+    let subnet = suspect.planted["subnetIds"][0].as_str().expect("a subnet");
+    let asked = || local().requests(subnet).into_iter().filter(|(asked, _)| asked == "DescribeNetworkAcls").count();
+    let by_triage = asked();
+    let (outcome, _) = called("prepare", &case).await;
+    assert_eq!(outcome["status"], "DONE", "{outcome:#}");
+    called("verify", &case).await;
+    assert_eq!(asked(), by_triage);
     let (outcome, report) = called("quarantine", &case).await;
+    assert!(asked() > by_triage);
     assert_eq!(outcome["status"], "DONE", "{outcome:#}");
     assert!(notes(&report).contains("10.40.1.9 is not denied"), "{}", notes(&report));
     let acls = local().describe(&suspect.planted)["acls"].to_string();
