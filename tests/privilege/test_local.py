@@ -10,9 +10,8 @@ import re
 import sys
 import tempfile
 import unittest
-import urllib.request
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 from local import record, stack
 from local.plant import plant
@@ -122,25 +121,36 @@ class Recorded(unittest.TestCase):
 
 
 class Elsewhere(unittest.TestCase):
-    """The roles of the templates that the local AWS does not deploy: what the resolved templates make of the boundary."""
+    """The templates that the local AWS does not deploy, as moto's CloudFormation deploys them."""
 
-    def boundaries(self, kind: str, boundary: str, account: str = "333344445555") -> set[Any]:
-        template = policies.load()[kind]
-        given = {"HubAccount": "111122223333", "EvidenceBucket": "stasis-evidence", "StasisAccount": "111122223333"}
-        place = policies.Place(account, "eu-central-1", {**given, "DestinationAccount": "222233334444", "PermissionsBoundary": boundary})
-        resolver = policies.Resolver(template, place)
-        found = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::IAM::Role"]
-        self.assertTrue(found)
-        return {resolver.resolve({"all": properties["PermissionsBoundary"]}).get("all") for properties in found}
+    def boundaries(self, kind: str, boundary: str) -> dict[str, str | None]:
+        import boto3
+        from moto import mock_aws
 
-    def test_roles_take_what_the_parameter_names(self) -> None:
-        for kind in policies.FILES:
-            with self.subTest(kind):
-                self.assertEqual(self.boundaries(kind, ""), {None})
-                self.assertEqual(self.boundaries(kind, BOUNDARY), {BOUNDARY})
+        given = {
+            "member": {"HubAccount": "111122223333", "EvidenceBucket": "stasis-evidence", "DestinationAccount": "222233334444"},
+            "evidence-account": {"StasisAccount": "111122223333"},
+        }[kind]
+        parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in {**given, "PermissionsBoundary": boundary}.items()]
+        body = json.dumps(policies.load()[kind])
+        with mock_aws():
+            session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-central-1")
+            formation, iam = session.client("cloudformation"), session.client("iam")
+            formation.create_stack(StackName=kind, TemplateBody=body, Parameters=parameters, Capabilities=["CAPABILITY_NAMED_IAM"])
+            names = [role["RoleName"] for role in iam.list_roles()["Roles"]]
+            found = {name: iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {}) for name in names}
+        return {name: bounded.get("PermissionsBoundaryArn") for name, bounded in found.items()}
+
+    def test_every_role_takes_what_the_parameter_names(self) -> None:
+        # Thirteen stages that work beside the instance, the quarantined instances' and that of flow logs.
+        for kind, roles in {"member": 15, "evidence-account": 1}.items():
+            for boundary, wanted in {"": None, BOUNDARY: BOUNDARY}.items():
+                with self.subTest(f"{kind} {boundary}"):
+                    found = self.boundaries(kind, boundary)
+                    self.assertEqual((len(found), set(found.values())), (roles, {wanted}))
 
     def test_a_stack_set_names_the_policy_that_every_account_has(self) -> None:
-        self.assertEqual(self.boundaries("member", "org/boundary"), {"arn:aws:iam::333344445555:policy/org/boundary"})
+        self.assertEqual(set(self.boundaries("member", "org/boundary").values()), {"arn:aws:iam::123456789012:policy/org/boundary"})
 
     def test_the_parameter_takes_policies_alone(self) -> None:
         for kind, template in policies.load().items():
