@@ -29,7 +29,7 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 FUZZED := $(CACHE)/fuzz/x86_64-unknown-linux-gnu/release
 SECONDS ?= 60
 
-.PHONY: fuzz
+.PHONY: fuzz permissions
 # The language of the demo's report: en or ja.
 REPORT_LANGUAGE ?= en
 
@@ -51,7 +51,12 @@ test: $(VENV)/ready build ## every test
 check: $(VENV)/ready ## formatting, lints with warnings denied, infrastructure
 	cargo fmt --all --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path tests/judge/Cargo.toml --check
+	cargo clippy --quiet --locked --manifest-path tests/judge/Cargo.toml -- -D warnings
 	$(PYTHON) tests/infra/check.py
+
+permissions: $(VENV)/ready ## what each function is granted and called in the last `make test`, as a table
+	@STASIS_BINARIES=$(BINARIES) PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/privilege/check.py --table --must-be-whole --calls $(CARGO_TARGET_DIR)/calls
 
 bench: $(VENV)/ready $(PEERS_VENV)/ready build ## time to contain, beside what others need for the same
 	@$(BENCH) --peers-python $(PEERS_VENV)/bin/python
@@ -100,6 +105,7 @@ fuzz: ## whatever bytes come in, nothing panics: SECONDS=60 for each target (nee
 build:
 	@test -d $(BINARIES)/deps || echo "first build: the AWS SDK takes some minutes to compile (docs/build.md)"
 	@cargo build --quiet --locked --workspace
+	@cargo build --quiet --locked --manifest-path tests/judge/Cargo.toml
 
 $(VENV)/ready: $(REQUIREMENTS)
 	@echo "making the Python environment of the local AWS in $(CACHE)"

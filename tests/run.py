@@ -1,20 +1,29 @@
 """Runs every suite one after another and ends with the counts of all of them.
 
-Never hides a suite that did not run: one that fails to start counts as a failure.
+Never hides a suite that did not run: one that fails to start counts as a failure. What the functions call in the end-to-end
+suite is recorded, and the suite about least privilege compares it with what their roles are granted; a recording counts as
+whole only where every test of the end-to-end suite ran and passed.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BINARIES = Path(os.environ.get("STASIS_BINARIES", "target/debug"))
+# Where the calls are recorded: beside what cargo built, and anew each time.
+CALLS = BINARIES.parent / "calls"
+END_TO_END = "Rust: plans, contracts, end to end"
 SUITES = [
-    ("Rust: plans, contracts, end to end", ["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]),
+    (END_TO_END, ["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]),
+    ("least privilege", [sys.executable, "tests/privilege/check.py", "--calls", str(CALLS), "--must-be-whole"]),
+    ("recording, and a permissions boundary", [sys.executable, "tests/privilege/test_local.py"]),
     ("corrections of the local AWS", [sys.executable, "tests/local/test_corrections.py"]),
     ("infrastructure", [sys.executable, "tests/infra/check.py"]),
     ("the memory step of Windows, by Mono", [sys.executable, "tests/windows/test_memory_tool.py"]),
@@ -25,7 +34,7 @@ SUITES = [
         "calls that wait until containment",
         [
             *(sys.executable, "benches/run.py", "--ours-only", "--chain-only", "--delay-ms", "200"),
-            *("--proxy-python", sys.executable, "--binaries", os.environ.get("STASIS_BINARIES", "target/debug")),
+            *("--proxy-python", sys.executable, "--binaries", str(BINARIES)),
         ],
     ),
 ]
@@ -39,8 +48,14 @@ def counts(output: str) -> tuple[int, int, int]:
     return tuple(sum(int(line[at] or 0) for line in lines) for at in range(3))
 
 
-def run(command: list[str]) -> tuple[int, str]:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT / "tests")}
+def every_end_to_end_test_passed(output: str) -> bool:
+    """Whether cargo's output says so of the end-to-end suite: it was there, nothing was filtered out, ignored or failed."""
+    found = re.search(r"Running .*[/(]end_to_end-\w+\)?$.*?^test result: (.*)$", output, re.M | re.S)
+    return found is not None and re.match(r"ok\. [1-9]\d* passed; 0 failed; 0 ignored; .* 0 filtered out", found[1]) is not None
+
+
+def run(command: list[str], **variables: str) -> tuple[int, str]:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT / "tests"), **variables}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
@@ -57,7 +72,13 @@ def main() -> int:
     for name, command in SUITES:
         print(f"\n== {name}", flush=True)
         begun = time.monotonic()
-        code, output = run(command)
+        if name == END_TO_END:
+            shutil.rmtree(CALLS, ignore_errors=True)
+            code, output = run(command, STASIS_CALLS=str(CALLS))
+            if every_end_to_end_test_passed(output):
+                run([sys.executable, "tests/privilege/recording.py", str(CALLS)])
+        else:
+            code, output = run(command)
         good, bad, left = counts(output)
         if code != 0 and bad == 0 or good == left == 0:
             bad += 1

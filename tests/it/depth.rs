@@ -142,7 +142,16 @@ async fn the_addresses_of_a_finding_are_denied_in_the_network_acl_and_allowed_ag
     let before = local().describe(&suspect.planted)["acls"].clone();
     let mut case = suspect.case_with(&[("remoteAddresses", json!("deny"))]).await;
     case["remoteAddresses"] = json!(["198.51.100.7", "10.40.1.9"]);
+    // Those that have nothing to do with network ACLs may not read them, and do not try.
+    let subnet = suspect.planted["subnetIds"][0].as_str().expect("a subnet");
+    let asked = || local().requests(subnet).into_iter().filter(|(asked, _)| asked == "DescribeNetworkAcls").count();
+    let by_triage = asked();
+    let (outcome, _) = called("prepare", &case).await;
+    assert_eq!(outcome["status"], "DONE", "{outcome:#}");
+    called("verify", &case).await;
+    assert_eq!(asked(), by_triage);
     let (outcome, report) = called("quarantine", &case).await;
+    assert!(asked() > by_triage);
     assert_eq!(outcome["status"], "DONE", "{outcome:#}");
     assert!(notes(&report).contains("10.40.1.9 is not denied"), "{}", notes(&report));
     let acls = local().describe(&suspect.planted)["acls"].to_string();
@@ -160,6 +169,9 @@ async fn the_power_of_the_role_is_taken_away_and_given_back() {
     let suspect = Suspect::plant(&json!({"own_profile": true, "scaling_group": false, "target_groups": 0}));
     let before = local().describe(&suspect.planted);
     let case = suspect.case_with(&[("credentials", json!("revoke"))]).await;
+    // The way back is for instances that bear the tag of a case.
+    let (outcome, _) = called("protect", &case).await;
+    assert_eq!(outcome["status"], "DONE", "{outcome:#}");
     let (outcome, _) = called("revoke", &case).await;
     assert_eq!((outcome["status"].as_str(), outcome["summary"].as_str()), (Some("DONE"), Some("2 of 2 actions done")));
     let held = local().describe(&suspect.planted);
@@ -177,6 +189,28 @@ async fn the_power_of_the_role_is_taken_away_and_given_back() {
     assert_eq!(released["status"], "RELEASED", "{released:#}");
     let after = local().describe(&suspect.planted);
     assert_eq!(after["role policies"], before["role policies"]);
+    let profile =
+        |seen: &Value| seen["profiles"]["IamInstanceProfileAssociations"][0]["IamInstanceProfile"]["Arn"].clone();
+    assert_eq!(profile(&after), profile(&before));
+}
+
+#[tokio::test]
+async fn by_policy_addresses_are_denied_and_credentials_revoked_in_one_run_and_the_release_gives_all_back() {
+    let suspect = Suspect::plant(&json!({"own_profile": true, "scaling_group": false, "target_groups": 0}));
+    let before = local().describe(&suspect.planted);
+    let mut detail = crate::policy::finding(&suspect.id, "Trojan:EC2/DGADomainRequest.B", 8.0, 1);
+    detail["service"]["action"] = json!({"actionType": "NETWORK_CONNECTION",
+        "networkConnectionAction": {"remoteIpDetails": {"ipAddressV4": "198.51.100.7"}}});
+    let output = local().contain(&detail).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    let held = local().describe(&suspect.planted);
+    assert_eq!(held["acls"].to_string().matches("198.51.100.7/32").count(), 2, "{:#}", held["acls"]);
+    assert!(held["profiles"].to_string().contains("instance-profile/stasis-quarantine"), "{:#}", held["profiles"]);
+    assert_eq!(held["role policies"]["PolicyNames"].as_array().map(Vec::len), Some(1));
+    let released = local().release(&json!({"caseId": output["caseId"], "reason": "a test"})).await.output();
+    assert_eq!(released["status"], "RELEASED", "{released:#}");
+    let after = local().describe(&suspect.planted);
+    assert_eq!((&after["acls"], &after["role policies"]), (&before["acls"], &before["role policies"]));
     let profile =
         |seen: &Value| seen["profiles"]["IamInstanceProfileAssociations"][0]["IamInstanceProfile"]["Arn"].clone();
     assert_eq!(profile(&after), profile(&before));

@@ -287,7 +287,7 @@ async fn snapshots_that_aws_gives_up_are_taken_once_more_and_then_said_to_have_f
 #[tokio::test]
 async fn by_policy_snapshots_are_locked_for_good_or_not_at_all_and_a_refused_lock_is_said() {
     let suspect = plant(&["customer"]);
-    let disks = |lock: &str| json!({"lock": lock, "lockDays": 30, "key": "", "destination": null});
+    let disks = |lock: &str| json!({"lock": lock, "lockDays": 400, "key": "", "destination": null});
     let case = suspect.case_with(&[("disks", disks("none"))]).await;
     let (outcome, _) = settled("preserve", &case).await;
     assert_eq!(outcome["status"], "DONE", "{outcome:#}");
@@ -307,7 +307,7 @@ async fn by_policy_snapshots_are_locked_for_good_or_not_at_all_and_a_refused_loc
     assert_eq!(outcome["status"], "DONE", "{outcome:#}");
     let locked = locks(&ec2, &taken).await;
     let lock = locked.get(id).expect("a lock");
-    assert_eq!((lock.lock_state().map(|s| s.as_str()), lock.lock_duration()), (Some("compliance"), Some(30)));
+    assert_eq!((lock.lock_state().map(|s| s.as_str()), lock.lock_duration()), (Some("compliance"), Some(400)));
     #[expect(clippy::disallowed_methods, reason = "it must be refused")]
     let deleted = ec2.delete_snapshot().snapshot_id(id).send().await;
     deleted.expect_err("it cannot be deleted");

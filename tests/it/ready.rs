@@ -105,6 +105,26 @@ async fn a_function_that_may_not_do_its_work_makes_the_place_not_ready() {
 }
 
 #[tokio::test]
+async fn by_policy_a_role_that_others_have_too_is_told_before_its_sessions_are_to_be_revoked() {
+    let function = local().function_like("ready", &[("STASIS_CREDENTIALS", "revoke")]).await;
+    let (alone, shares, with) = (
+        Suspect::plant(&json!({"own_profile": true})),
+        Suspect::plant(&json!({})),
+        Suspect::plant(&json!({"scaling_group": false})),
+    );
+    let answer =
+        local().invoke_by_name(&function, &json!({"instanceIds": [alone.id, shares.id]})).await.expect("ready");
+    assert_eq!(lacking(&answer["instances"][0]), BTreeMap::new(), "{answer:#}");
+    let found = lacking(&answer["instances"][1]);
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        ["sessions of its role can be revoked"],
+        "{with}: {found:?}",
+        with = with.id
+    );
+}
+
+#[tokio::test]
 async fn what_the_schedule_asks_for_is_kept_and_told() {
     // A region of its own: every running instance there is looked at, and other tests plant theirs elsewhere.
     let answer = local().invoke("ready", &json!({"publish": true, "region": "eu-north-1"})).await.expect("readiness");

@@ -165,7 +165,8 @@ async fn by_hand_an_account_is_named_and_its_role_may_be_revoked() {
     let triaged = local().invoke("triage", &input).await.expect("triage");
     let mut case = triaged["cases"][0].clone();
     case["policy"]["credentials"] = json!("revoke");
-    for stage in ["protect", "detach", "prepare", "quarantine", "revoke"] {
+    case["playbooks"] = json!(["coin-miner"]);
+    for stage in ["protect", "detach", "prepare", "quarantine", "scope", "revoke"] {
         let answer = local().invoke(stage, &case).await.expect(stage);
         assert_eq!(answer["status"], "DONE", "{answer:#}");
     }

@@ -47,6 +47,8 @@ async fn by_policy_events_tell_whoever_keeps_tickets_elsewhere() {
     let opened = local().invoke_by_name(&function, &finding(&suspect.id, kind, 9.5, 1)).await.expect("triage");
     let case = opened["cases"][0]["caseId"].as_str().expect("a case").to_owned();
     assert_eq!(opened["cases"][0]["ticket"], case.as_str(), "the case's own id, until somebody has another");
+    let asking = json!({"case": opened["cases"][0], "token": "a token that nobody waits for"});
+    local().invoke("approval", &asking).await.expect("approval");
     local().invoke("report", &json!({"caseId": case})).await.expect("report");
     let told: Vec<Value> = local()
         .messages(&case)
@@ -55,7 +57,7 @@ async fn by_policy_events_tell_whoever_keeps_tickets_elsewhere() {
         .filter_map(|message| serde_json::from_str(message.strip_prefix("event Stasis Case\n")?).ok())
         .collect();
     let said: Vec<_> = told.iter().map(|event| event["status"].as_str().unwrap_or_default()).collect();
-    assert_eq!(said, ["OPENED", "PARTIAL"], "{told:#?}");
+    assert_eq!(said, ["OPENED", "AWAITING_APPROVAL", "PARTIAL"], "{told:#?}");
     assert_eq!((&told[0]["findingType"], &told[0]["severity"]), (&json!(kind), &json!("1")));
     assert_eq!(told[0]["instance"]["instanceId"], suspect.id.as_str());
     // A bus that is not there: the case goes on, and its answer says so.

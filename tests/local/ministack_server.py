@@ -23,6 +23,11 @@ CORRECTIONS = [
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket.html",
     ),
     (
+        "cloudformation AWS::IAM::Role",
+        "PermissionsBoundary is ignored",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-iam-role.html",
+    ),
+    (
         "sts AssumeRole",
         "the access key of a session tells nobody outside MiniStack which account the role is of; here it holds the account",
         "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetAccessKeyInfo.html",
@@ -90,6 +95,23 @@ def apply_bucket_properties() -> None:
             accepted(s3._put_bucket_encryption(name, body.encode()))
 
     provisioners._s3_apply_configurations = apply
+
+
+def apply_permissions_boundaries() -> None:
+    """Keeps the boundary that the template gives to a role."""
+    from ministack.services import iam
+    from ministack.services.cloudformation import provisioners
+
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::IAM::Role"]
+    create = handlers["create"]
+
+    def create_role(logical_id: str, properties: dict[str, Any], *rest: Any, **named: Any) -> Any:
+        made = create(logical_id, properties, *rest, **named)
+        if "PermissionsBoundary" in properties:
+            iam._roles[made[0]]["PermissionsBoundary"] = properties["PermissionsBoundary"]
+        return made
+
+    handlers["create"] = create_role
 
 
 def apply_session_keys() -> None:
@@ -192,6 +214,73 @@ def apply_ranges_of_versions() -> None:
     s3._get_object = get_object
 
 
+# What a request to S3 names beside its path.
+S3_HEADERS = {"x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-copy-source", "if-none-match"}
+
+
+def recorded(app: Any, record: Any) -> Any:
+    """The application, with what functions ask of it written down. Bodies of objects are not looked at."""
+    from .record import function_of, short
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        function = function_of(headers.get("user-agent", ""), headers.get("x-amz-user-agent", ""))
+        query = urllib.parse.parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        credential = query.pop("X-Amz-Credential", [""])[0]
+        if function is None and credential.startswith("ASIA"):
+            # An address that was signed with a session of the role for it. What signs is left out, as it is below.
+            function = {"function": "evidence-writer", "other": False}
+        signed = re.search(r"([^=/]+)/\d+/([^/]+)/([^/]+)/aws4_request", credential or headers.get("authorization", ""))
+        if function is None or signed is None:
+            return await app(scope, receive, send)
+        key, region, service = signed.groups()
+        call: dict[str, Any] = {**function, "service": service, "region": region, "session": key.startswith("ASIA")}
+        call["account"] = key[4:16] if call["session"] else key
+        if service == "s3":
+            call["operation"], call["path"] = scope["method"], urllib.parse.unquote(scope["path"])
+            named = {name: headers[name] for name in S3_HEADERS if name in headers}
+            call["parameters"] = {**{name: values[0] for name, values in query.items() if not name.startswith("X-Amz-")}, **named}
+            if not credential:
+                record.write(call)
+                return await app(scope, receive, send)
+
+            async def answer(message: Any) -> None:
+                # What S3 refuses was not signed for this.
+                if message["type"] == "http.response.start" and message["status"] != 403:
+                    record.write(call)
+                await send(message)
+
+            return await app(scope, receive, answer)
+
+        told: list[bytes] = []
+
+        async def listen() -> Any:
+            message = await receive()
+            if message["type"] == "http.request":
+                told.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    record.write(call | described(headers, b"".join(told), short))
+            return message
+
+        return await app(scope, listen, send)
+
+    return serve
+
+
+def described(headers: dict[str, str], body: bytes, short: Any) -> dict[str, Any]:
+    """Operation and parameters of a request to another service than S3."""
+    target = headers.get("x-amz-target", "")
+    if target:
+        parameters = json.loads(body or b"{}")
+        for entry in parameters.get("Entries", []):
+            entry.pop("Detail", None)
+        return {"operation": target.rpartition(".")[2], "parameters": short(parameters)}
+    fields = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    return {"operation": fields.pop("Action", ""), "parameters": short(fields)}
+
+
 def main() -> None:
     fd, home, *members = int(sys.argv[1]), *sys.argv[2:]
 
@@ -199,7 +288,10 @@ def main() -> None:
     from hypercorn.config import Config
     from ministack.app import app
 
+    from .record import Record
+
     apply_bucket_properties()
+    apply_permissions_boundaries()
     apply_session_keys()
     apply_spokes(home, members)
     apply_task_tokens()
@@ -209,7 +301,8 @@ def main() -> None:
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
     config.accesslog = None
-    asyncio.run(serve(app, config))
+    record = Record("ministack")
+    asyncio.run(serve(recorded(app, record) if record.wanted else app, config))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from typing import Any, Callable, Iterable
 from urllib.parse import parse_qs, parse_qsl, unquote_plus
 from xml.sax.saxutils import escape
 
+# Ids of what bears tags in EC2, as requests name them.
+TAGGED = re.compile(r"(?:i|vol|eni|sg|snap|fl|acl|vpc)-[0-9a-f]{8,17}")
 CREDENTIAL = re.compile(r"Credential=([^/]+)/(\d+)/([^/]+)/([^/]+)/aws4_request")
 KEPT_REQUESTS = 50_000
 # What the signing key of the stack is asked for; the stack's own keys are MiniStack's.
@@ -99,7 +101,7 @@ class Application:
     def __init__(self, account: str, token: str, verbose: bool, ministack: str = "") -> None:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        from . import corrections
+        from . import corrections, record
 
         corrections.apply_all()
         self.corrections = corrections
@@ -109,6 +111,8 @@ class Application:
         self.verbose = verbose
         self.ministack = ministack
         self.faults = Faults()
+        self.recording = record
+        self.record = record.Record("moto")
         self.requests: list[dict[str, Any]] = []
         self.count = 0
         # moto's state has no locks of its own; one call at a time makes "find, then create" as atomic as AWS' is.
@@ -131,6 +135,7 @@ class Application:
         call = self.describe(environ, body)
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = call["account"]
         text = body.decode("utf-8", "replace")
+        self.write_down(call, environ, body)
         fault = self.faults.match(call["service"], call["operation"], text + unquote_plus(text))
         if fault and fault["delaySeconds"]:
             time.sleep(fault["delaySeconds"])
@@ -157,6 +162,35 @@ class Application:
         self.corrections.TRAIL.record(call, content)
         start_response(f"{status} {phrase(status)}", headers)
         return [content]
+
+    def write_down(self, call: dict[str, Any], environ: dict[str, Any], body: bytes) -> None:
+        """What a function asks, before it is answered: the tags are those that IAM would look at."""
+        if not self.record.wanted:
+            return
+        function = self.recording.function_of(call["userAgent"], environ.get("HTTP_X_AMZ_USER_AGENT", ""))
+        if function is None:
+            return
+        account, region = place = call["account"], call["region"]
+        parameters = call["parameters"]
+        if call["service"] == "access-analyzer":
+            parameters = json.loads(body or b"{}")
+        parameters = self.recording.short(parameters)
+        written = function | {name: call[name] for name in ("service", "operation", "region", "account")}
+        written |= {"session": (call["accessKeyId"] or "").startswith("ASIA"), "parameters": parameters}
+        if call["service"] == "access-analyzer":
+            written["path"] = environ["PATH_INFO"]
+        # Reads are granted for everything, whatever its tags.
+        if call["service"] == "ec2" and not call["operation"].startswith("Describe"):
+            ids = TAGGED.findall(json.dumps(parameters))
+            if "AssociationId" in parameters:
+                written["instance"] = self.recording.instance_of(*place, parameters["AssociationId"])
+                ids.append(written["instance"])
+            written["tags"] = self.recording.tags_of(*place, ids)
+        if call["service"] == "ec2" and "IamInstanceProfile.Arn" in parameters:
+            written["roles"] = self.recording.roles_of(account, parameters["IamInstanceProfile.Arn"])
+        if call["service"] == "kms" and "KeyId" in parameters:
+            written["key"] = self.recording.key_of(account, region, parameters["KeyId"])
+        self.record.write(written)
 
     def describe(self, environ: dict[str, Any], body: bytes) -> dict[str, Any]:
         match = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))

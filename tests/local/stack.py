@@ -28,7 +28,7 @@ import urllib.request
 import zipfile
 from typing import Any, Callable
 
-from . import fake_memory
+from . import fake_memory, record
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
@@ -74,8 +74,9 @@ class LocalAws:
         token: str | None = None,
         copy_binaries: bool = False,
         through: Callable[[str, str], dict[str, str]] | None = None,
+        parameters: dict[str, str] | None = None,
     ) -> None:
-        """`through` is told where the emulators answer (MiniStack, moto) and says by which variables the functions
+        """`parameters` of the template besides those that every local AWS sets. `through` is told where the emulators answer (MiniStack, moto) and says by which variables the functions
         are to reach them instead."""
         self.directory = directory.resolve()
         self.binaries = binaries.resolve() if binaries else None
@@ -86,6 +87,7 @@ class LocalAws:
         self.region = region
         self.token = token or secrets.token_hex(16)
         self.through = through
+        self.parameters = parameters or {}
         self.outputs: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.keeper: subprocess.Popen[bytes] | None = None
@@ -146,7 +148,7 @@ class LocalAws:
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.environment(),
         }
-        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", record.FOLDER):
             if name in os.environ:
                 common[name] = os.environ[name]
         specification = [
@@ -310,21 +312,24 @@ class LocalAws:
         formation = self.client("cloudformation")
         collector = (self.binaries / "stasis-collector").read_bytes()
         collector_hash = hashlib.sha256(collector).hexdigest()
+        parameters = {
+            # Every simulated host runs on this machine, whatever its instance says.
+            "CollectorX8664": collector_hash,
+            "CollectorArm64": collector_hash,
+            "WindowsTool": hashlib.sha256(fake_memory.WINDOWS_TOOL).hexdigest(),
+            "DestinationAccount": DESTINATION_ACCOUNT,
+            "DestinationRegion": DESTINATION_REGION,
+            "RequestSources": "example.edr",
+            "Drills": "on",
+            # The demo and the samples in events/ are to be contained, however old the samples have become.
+            "Decision": "contain",
+            "OldestFindingHours": "87600",
+            "ReportLanguage": report_language,
+            **self.parameters,
+        }
         formation.create_stack(
             StackName=STACK,
-            # Every simulated host runs on this machine, whatever its instance says.
-            Parameters=[
-                *({"ParameterKey": name, "ParameterValue": collector_hash} for name in ("CollectorX8664", "CollectorArm64")),
-                {"ParameterKey": "WindowsTool", "ParameterValue": hashlib.sha256(fake_memory.WINDOWS_TOOL).hexdigest()},
-                {"ParameterKey": "DestinationAccount", "ParameterValue": DESTINATION_ACCOUNT},
-                {"ParameterKey": "DestinationRegion", "ParameterValue": DESTINATION_REGION},
-                {"ParameterKey": "RequestSources", "ParameterValue": "example.edr"},
-                {"ParameterKey": "Drills", "ParameterValue": "on"},
-                {"ParameterKey": "ReportLanguage", "ParameterValue": report_language},
-                # The demo and the samples in events/ are to be contained, however old the samples have become.
-                {"ParameterKey": "Decision", "ParameterValue": "contain"},
-                {"ParameterKey": "OldestFindingHours", "ParameterValue": "87600"},
-            ],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
             TemplateURL=f"{self.ministack_url}/{CODE_BUCKET}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -338,6 +343,7 @@ class LocalAws:
                 raise LocalAwsError(f"the stack is {stack['StackStatus']}: {self._why(formation, stack)}")
             time.sleep(0.1)
         self.outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
+        record.deployed({"account": self.account, "region": self.region, "parameters": parameters, "outputs": self.outputs})
         # What `make package` puts there for a real account.
         for tool in (collector, fake_memory.WINDOWS_TOOL):
             s3.put_object(

@@ -15,7 +15,7 @@ impl Work for Prepare {
     type Facts = QuarantineFacts;
 
     async fn observe(&self, cloud: &Cloud, case: &Case) -> Result<QuarantineFacts, CloudError> {
-        Ok(cloud.quarantine_facts(case).await)
+        Ok(cloud.network_facts(case).await)
     }
 
     fn plan(&self, case: &Case, facts: &QuarantineFacts, _now: Timestamp, _tried: &[ActionRecord]) -> Plan {

@@ -85,19 +85,25 @@ impl Cloud {
         }
     }
 
-    /// What prepare and quarantine read, all at the same time: the VPCs are known from the baseline.
+    /// What quarantine reads, all at the same time.
     pub async fn quarantine_facts(&self, case: &Case) -> QuarantineFacts {
+        let (facts, acls) = join(self.network_facts(case), self.acls_to_change(case)).await;
+        QuarantineFacts { acls: acls.into(), ..facts }
+    }
+
+    /// What prepare and verify read of it: they have nothing to do with network ACLs, and no right to read them. The VPCs
+    /// are known from the baseline.
+    pub async fn network_facts(&self, case: &Case) -> QuarantineFacts {
         let before = &case.baseline.instance.interfaces;
         let vpcs: BTreeSet<VpcId> = before.iter().map(|i| i.vpc_id.clone()).collect();
-        let (interfaces, known, acls) =
-            join3(self.interfaces(&case.instance.instance_id), self.vpcs(&vpcs), self.acls_to_change(case)).await;
+        let (interfaces, known) = join(self.interfaces(&case.instance.instance_id), self.vpcs(&vpcs)).await;
         let interfaces: Observed<Vec<Interface>> = interfaces.into();
         let mut vpcs = known;
         // An interface attached since may be in another VPC.
         let now = interfaces.known().into_iter().flatten().map(|i| &i.vpc_id);
         let others: BTreeSet<VpcId> = now.filter(|vpc| !vpcs.contains_key(*vpc)).cloned().collect();
         vpcs.extend(self.vpcs(&others).await);
-        QuarantineFacts { interfaces, vpcs, acls: acls.into() }
+        QuarantineFacts { interfaces, vpcs, acls: Observed::Unknown("they were not asked for".to_owned()) }
     }
 
     async fn acls_to_change(&self, case: &Case) -> Result<Vec<NetworkAcl>, CloudError> {
@@ -133,7 +139,7 @@ impl Cloud {
             join5(
                 join(self.protection(id), self.tags(&resources)),
                 self.memberships(id, known, false),
-                self.quarantine_facts(case),
+                self.network_facts(case),
                 join(self.command(case, &case.policy.capture_document, comment), self.volatile(case)),
                 join4(self.kept_snapshots(case), self.copies(case), self.bucket_facts(), self.acquisition(case)),
             )
