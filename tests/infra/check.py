@@ -36,13 +36,14 @@ try:
     from cfnlint.api import ManualArgs
     from cfnlint.api import lint as cfn_lint
     from cloudformation_validate import CompositeEngine, TemplateContent
-    from samtranslator.parser.parser import Parser  # noqa: F401  (its import registers the parser's plugins)
-    from samtranslator.translator.transform import transform
     from samtranslator.yaml_helper import yaml_parse
 except ImportError as missing:
     sys.exit(f"{missing}: install tests/infra/requirements.txt in a virtual environment first")
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "infra"))
+from installer import templates  # noqa: E402  (it lies beside what it packages)
+
 STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "scope", "revoke", "verify", "report", "release"]
 # The state machines: name, resource in the template, definition.
 MACHINES = {"stasis-contain": ("Contain", "contain.asl.json"), "stasis-release": ("Release", "release.asl.json")}
@@ -1075,23 +1076,9 @@ def contract_holds(infra):
 # ---------------------------------------------------------------- linters
 
 
-class NoManagedPolicies:
-    """Our roles name no managed policy, so the translator has nothing to look up."""
-
-    def load(self):
-        return {}
-
-
 def plain_template():
-    """The SAM template as the plain CloudFormation that it becomes, local paths replaced as packaging replaces them."""
-    template = yaml_parse((ROOT / "infra/template.yaml").read_text())
-    for resource in template["Resources"].values():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Serverless::Function":
-            properties["CodeUri"] = {"Bucket": "packaged", "Key": "function.zip"}
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            properties["Definition"] = json.loads((ROOT / "infra" / properties.pop("DefinitionUri")).read_text())
-    return json.dumps(transform(template, {}, NoManagedPolicies()), indent=1)
+    """The SAM template as the plain CloudFormation that it becomes when it is packaged."""
+    return json.dumps(templates.plain(ROOT / "infra", lambda stage: f"functions/{stage}.zip"), indent=1)
 
 
 def lint_with_cfn_lint(text):
