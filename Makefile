@@ -25,6 +25,8 @@ VOLATILITY_VENV := $(CACHE)/venv-volatility-$(shell cat $(VOLATILITY_REQUIREMENT
 DEPLOY_REQUIREMENTS := infra/requirements.txt
 DEPLOY_VENV := $(CACHE)/venv-deploy-$(shell cat $(DEPLOY_REQUIREMENTS) | sha256sum | cut -c1-12)
 INSTALLER := PYTHONPATH=infra PYTHONDONTWRITEBYTECODE=1 $(DEPLOY_VENV)/bin/python -m installer
+# What stands on make's own command line, by name.
+NAMED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 # The functions' machine, and the C library of provided.al2023.
 LAMBDA_TARGET := aarch64-unknown-linux-gnu
 LAMBDA_GLIBC := 2.34
@@ -90,7 +92,7 @@ package: $(DEPLOY_VENV)/ready functions collector ## what a deployment needs, in
 
 deploy: $(DEPLOY_VENV)/ready ## deploys dist/ to the account and Region of your credentials; asks, or takes NAME=VALUE (YES=1: asks nothing)
 	@test -f dist/SHA256SUMS || $(MAKE) --no-print-directory package
-	@$(INSTALLER) deploy $(if $(YES),--yes)
+	@$(INSTALLER) deploy $(if $(YES),--yes) --named '$(filter-out YES CARGO_TARGET_DIR STASIS_CACHE,$(NAMED))'
 
 uninstall: $(DEPLOY_VENV)/ready ## removes the stacks, and says what stays (ACCOUNT=… in place of the question, OPEN_CASES=stay)
 	@$(INSTALLER) uninstall $(if $(ACCOUNT),--account $(ACCOUNT)) $(if $(OPEN_CASES),--open-cases $(OPEN_CASES))

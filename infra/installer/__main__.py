@@ -33,6 +33,7 @@ def main() -> int:
     deploys.add_argument("--folder", type=pathlib.Path, default=ROOT / "dist")
     deploys.add_argument("--answers", type=pathlib.Path, default=ROOT / ".deploy" / "answers.json", help="where answers are kept")
     deploys.add_argument("--yes", action="store_true", help="asks nothing")
+    deploys.add_argument("--named", default="", help="names of the environment's variables that must be parameters")
     deploys.add_argument("parameters", nargs="*", metavar="NAME=VALUE")
 
     removes = commands.add_parser("uninstall", help="removes Stasis, and says what stays")
@@ -55,6 +56,8 @@ def main() -> int:
         elif arguments.command == "deploy":
             install = Install(arguments.folder, arguments.answers)
             given = {name: os.environ[name] for name in install.hub["Parameters"] if name in os.environ}
+            # A parameter that is misspelt on make's command line would be passed over in silence.
+            given |= {name: os.environ.get(name, "") for name in arguments.named.split()}
             for text in arguments.parameters:
                 name, equals, value = text.partition("=")
                 if not equals:

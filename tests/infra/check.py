@@ -459,7 +459,7 @@ def rules_match_what_they_should_and_nothing_else(infra):
             about_instance = event.get("detail", {}).get("resource", {}).get("resourceType") == "Instance"
             samples.append((event, "FindingRule" if about_instance else None))
     for event, wanted in samples:
-        hit = [name for name, rule in rules.items() if matches(rule["EventPattern"], event)]
+        hit = [name for name, rule in rules.items() if "EventBusName" not in rule and matches(rule["EventPattern"], event)]
         if hit != ([wanted] if wanted else []):
             about = json.dumps(event["detail"].get("resource") or event["detail"])[:120]
             yield f"{event['source']}, {event['detail-type']}, {about}: matched by {hit}, not {wanted}"
@@ -471,6 +471,44 @@ def rules_match_what_they_should_and_nothing_else(infra):
             yield f"{name} does not retry"
         if "InputPath" in target or "InputTransformer" in target or "Input" in target:
             yield f"{name} changes the event: it must arrive byte for byte"
+
+
+@check
+def findings_of_other_accounts_are_those_that_start_it_and_nothing_else(infra):
+    """The three rules that findings pass are of one pattern, and what comes from elsewhere meets no other rule."""
+    own, bus = infra.template["Resources"]["FindingRule"]["Properties"]["EventPattern"], {"Ref": "FindingBus"}
+    here = {n: r for n, r in infra.resources("AWS::Events::Rule").items() if "EventBusName" in r}
+    if [(n, r["EventBusName"], r["EventPattern"]) for n, r in here.items()] != [("ForwardedFindingRule", bus, own)]:
+        yield "another bus than the default one has other rules than the one for forwarded findings, or its pattern is another"
+    forward = infra.member["Resources"]["FindingRule"]
+    if forward["Properties"]["EventPattern"] != own:
+        yield "member.yaml forwards other findings than template.yaml takes"
+    (target,) = forward["Properties"]["Targets"]
+    name = infra.template["Resources"]["FindingBus"]["Properties"]["Name"]
+    arn = {"Fn::Sub": f"arn:${{AWS::Partition}}:events:${{HubRegion}}:${{HubAccount}}:event-bus/{name}"}
+    allowed = infra.member["Resources"]["ForwardRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    if target["Arn"] != arn or [(s["Action"], s["Resource"]) for s in allowed] != [("events:PutEvents", arn)]:
+        yield f"member.yaml forwards to {target['Arn']} by a role that may {allowed}"
+    # Where an organisation is let in as a whole, EventBridge wants the rule's own role.
+    if logical_id(target.get("RoleArn", {"Ref": ""})) != "ForwardRole" or not target.get("RetryPolicy", {}).get("MaximumRetryAttempts"):
+        yield "member.yaml forwards without a role, or does not retry"
+    if {"InputPath", "InputTransformer", "Input"} & set(target):
+        yield "member.yaml changes the finding"
+    if logical_id(target.get("DeadLetterConfig", {}).get("Arn", {"Ref": ""})) != "UndeliveredFindings":
+        yield "a finding that cannot be forwarded is lost"
+    writes = infra.member["Resources"]["UndeliveredFindingsPolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+    if writes.get("Condition") != {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["FindingRule", "Arn"]}}} and writes.get("Condition") != {
+        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "FindingRule.Arn"}}
+    }:
+        yield "the queue of findings that cannot be forwarded takes what others write, or not what the rule does"
+    (policy,) = infra.resources("AWS::Events::EventBusPolicy").values()
+    if policy["EventBusName"] != bus or policy["Statement"].get("Condition") != {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}:
+        yield "the bus takes events from outside the organisation"
+    for name in ("FindingRule", "ForwardRole", "UndeliveredFindings", "UndeliveredFindingsPolicy", "UndeliveredFindingsAlarm"):
+        if infra.member["Resources"][name].get("Condition") != "FindingsAreForwarded":
+            yield f"{name} of member.yaml is made where nothing is forwarded"
+    if infra.template["Resources"]["FindingBusPolicy"].get("Condition") != "TakesForwardedFindings":
+        yield "the bus takes events although no organisation is named"
 
 
 @check

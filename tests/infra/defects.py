@@ -142,6 +142,26 @@ DEFECTS = [
         "rules_match_what_they_should_and_nothing_else",
         lambda i: resource(i, "DrillRule")["Targets"][0].pop("RetryPolicy"),
     ),
+    (
+        "a member that forwards every finding",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: i.member["Resources"]["FindingRule"]["Properties"]["EventPattern"].pop("detail"),
+    ),
+    (
+        "a bus for everybody",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: resource(i, "FindingBusPolicy")["Statement"].pop("Condition"),
+    ),
+    (
+        "a drill on the bus of other accounts",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: setting(resource(i, "DrillRule"), "EventBusName", {"Ref": "FindingBus"}),
+    ),
+    (
+        "a forwarding without dead letters",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: i.member["Resources"]["FindingRule"]["Properties"]["Targets"][0].pop("DeadLetterConfig"),
+    ),
     ("a dead-letter queue without policy", "undelivered_events_are_kept", lambda i: i.template["Resources"].pop("UndeliveredEventsPolicy")),
     (
         "a queue policy that forgets a rule",

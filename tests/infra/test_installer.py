@@ -227,6 +227,7 @@ class Deploys(Case):
             self.it_runs(outputs)
             self.a_second_deployment_changes_nothing(outputs)
             self.an_upgrade_keeps_what_was_chosen()
+            self.an_organisation_may_forward_findings()
             self.evidence_is_never_replaced()
             self.an_open_case_keeps_it_from_being_removed(outputs)
             self.removed_but_for_evidence(outputs)
@@ -237,6 +238,7 @@ class Deploys(Case):
             (["Decision=Contain"], {}, "Decision is one of ask"),
             (["NotificationEmail=security"], {}, "e-mail address"),
             ([], {"RetentionDays": "0"}, "between 1 and 36500"),
+            (["--named", "Desicion"], {"Desicion": "ask"}, "Desicion is no parameter"),
             (["Desicion=ask"], {}, "Desicion is no parameter"),
             (["DestinationAccount=222233334444"], {}, "needs DestinationRegion"),
             (["CollectorArm64=" + "0" * 64], {}, "set by make deploy itself"),
@@ -265,7 +267,8 @@ class Deploys(Case):
         made, source = self.resources(install.HUB), json.loads((self.temporary / "dist/hub.json").read_text())
         self.assertEqual({n for n, r in source["Resources"].items() if "Condition" not in r} - set(made), set())
         member, source = self.resources(install.MEMBER), templates.read(ROOT / "infra/member.yaml")
-        self.assertEqual({n for n, r in source["Resources"].items() if "Condition" not in r} - set(member), set())
+        always = {n for n, r in source["Resources"].items() if r.get("Condition", "MakesTheProfile") == "MakesTheProfile"}
+        self.assertEqual(always - set(member), set())
         self.assertEqual({n: i for n, i in member.items() if n.startswith("Spoke")}, {})
         events = formation.describe_stack_events(StackName=install.MEMBER)["StackEvents"]
         first_of_hub = min(e["Timestamp"] for e in formation.describe_stack_events(StackName=install.HUB)["StackEvents"])
@@ -317,6 +320,16 @@ class Deploys(Case):
         variables = after["quarantine"]["Environment"]["Variables"]
         self.assertEqual((variables["STASIS_EGRESS"], variables["STASIS_RETENTION_DAYS"]), ("none", "30"))
         self.assertEqual(after["triage"]["Environment"]["Variables"]["STASIS_DECISION"], "preserve")
+
+    def an_organisation_may_forward_findings(self) -> None:
+        events = self.aws.client("events")
+        self.assertNotIn("Policy", events.describe_event_bus(Name="stasis-findings"))
+        code, output = self.deploy("OrganizationId=o-a1b2c3d4e5")
+        self.assertEqual(code, 0, output)
+        (statement,) = json.loads(events.describe_event_bus(Name="stasis-findings")["Policy"])["Statement"]
+        self.assertEqual(statement["Condition"], {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}})
+        self.assertEqual((statement["Action"], statement["Principal"]), ("events:PutEvents", "*"))
+        self.assertNotIn("FindingRule", self.resources(install.MEMBER), "Stasis' own account forwards nothing")
 
     def evidence_is_never_replaced(self) -> None:
         """A package whose template has another evidence bucket is refused, and nothing of it is carried out."""
