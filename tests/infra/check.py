@@ -27,6 +27,7 @@ from pathlib import Path
 os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
 try:
+    import hcl2
     import jsonata
     import jsonschema
     import statelint.cli
@@ -42,7 +43,7 @@ except ImportError as missing:
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra"))
-from installer import templates  # noqa: E402  (it lies beside what it packages)
+from installer import package, templates, terraform  # noqa: E402  (it lies beside what it packages)
 
 STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "scope", "revoke", "verify", "report", "release"]
 # The state machines: name, resource in the template, definition.
@@ -91,6 +92,7 @@ class Infra:
         self.examine = yaml_parse((ROOT / "infra/examine.yaml").read_text())
         self.schema = json.loads((ROOT / "infra/policy/schema.json").read_text())
         self.built_in = json.loads((ROOT / "infra/policy/default.json").read_text())
+        self.modules = {p.name: hcl2.loads(p.read_text()) for p in (ROOT / "infra/terraform").glob("*.tf")}
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
     def resources(self, kind):
@@ -1109,6 +1111,56 @@ def contract_holds(infra):
         limits = {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter)
         if not parameter.get("Description") or "Default" not in parameter or not limits:
             yield f"parameter {name} lacks a description, a default or limits"
+
+
+def bare(value):
+    """What a string of HCL says; python-hcl2 leaves the quotes and what they escape."""
+    if isinstance(value, list):
+        return ",".join(map(bare, value))
+    text = str(value)
+    return json.loads(text).replace("$${", "${").replace("%%{", "%{") if text.startswith('"') else text
+
+
+@check
+def terraform_has_the_same_parameters(infra):
+    """Read from the module as it lies there: the name, description, default and limits of every parameter, and where it goes."""
+    variables = {bare(n): v for m in infra.modules.values() for block in m.get("variable", []) for n, v in block.items()}
+    wanted = {terraform.variable_name(n): (n, p) for n, p in terraform.open_parameters(infra.template).items()}
+    own = {"package_folder", "artefact_bucket", "artefact_prefix"}
+    if set(variables) != set(wanted) | own:
+        yield f"the module has the variables {sorted(set(variables) ^ (set(wanted) | own))} too much or too little"
+    for name, (parameter_name, parameter) in wanted.items():
+        variable = variables.get(name, {})
+        if bare(variable.get("description", "")) != parameter["Description"] or bare(variable.get("default", "?")) != str(parameter["Default"]):
+            yield f"{name} has another description or default than {parameter_name}: run python -m installer.terraform"
+        limits = json.dumps(variable.get("validation"), ensure_ascii=False)
+        for limit in ("AllowedValues", "MinValue", "MaxValue", "AllowedPattern"):
+            for value in listed(parameter.get(limit, [])):
+                quoted = limit == "AllowedPattern" or limit == "AllowedValues" and parameter["Type"] != "Number"
+                text = json.dumps(terraform.quoted(value), ensure_ascii=False)[1:-1] if quoted else str(value)
+                if text not in limits:
+                    yield f"{name} has not the limit {value} of {parameter_name}"
+    given = next(m["locals"][0]["parameters"] for n, m in infra.modules.items() if n == "parameters.tf")
+    for name, (parameter_name, _) in wanted.items():
+        if f"var.{name}" not in str(given.get(parameter_name, "")):
+            yield f"{parameter_name} is not given to the stack"
+    main = json.dumps(infra.modules["main.tf"])
+    for used in set(re.findall(r"var\.(\w+)", main)) - set(variables):
+        yield f"main.tf names var.{used}, which there is not"
+    stacks = {bare(n): s for r in infra.modules["main.tf"]["resource"] for n, s in r.get('"aws_cloudformation_stack"', {}).items()}
+    made = infra.template["Parameters"].keys() | templates.ARTEFACT_PARAMETERS
+    hub, member = json.dumps(stacks.get("hub", {})), stacks.get("member", {}).get("parameters", {})
+    for name in sorted(made - set(terraform.open_parameters(infra.template)) - {"CollectorX8664", "CollectorArm64"}):
+        if name not in hub:
+            yield f"the module does not give {name} to the hub"
+    for name in sorted(set(member) - set(infra.member["Parameters"]) - {"__is_block__"}):
+        yield f"the module gives {name} to member.yaml, which has no such parameter"
+    for name in (package.HUB, "member.yaml", *package.COLLECTORS.values()):
+        if name not in main:
+            yield f"the module does not take {name} from the package"
+    for name, file in (("variables.tf", terraform.variables), ("parameters.tf", terraform.parameters)):
+        if infra.modules[name] != hcl2.loads(file(infra.template)):
+            yield f"infra/terraform/{name} is not what template.yaml makes it: run python -m installer.terraform"
 
 
 # ---------------------------------------------------------------- linters

@@ -162,6 +162,16 @@ DEFECTS = [
         "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
         lambda i: i.member["Resources"]["FindingRule"]["Properties"]["Targets"][0].pop("DeadLetterConfig"),
     ),
+    (
+        "a new parameter that Terraform does not know",
+        "terraform_has_the_same_parameters",
+        lambda i: setting(i.template["Parameters"], "Novelty", dict(i.template["Parameters"]["Owner"])),
+    ),
+    (
+        "a limit that Terraform does not know",
+        "terraform_has_the_same_parameters",
+        lambda i: setting(i.template["Parameters"]["RetentionDays"], "MaxValue", 3650),
+    ),
     ("a dead-letter queue without policy", "undelivered_events_are_kept", lambda i: i.template["Resources"].pop("UndeliveredEventsPolicy")),
     (
         "a queue policy that forgets a rule",
