@@ -90,9 +90,8 @@ functions: $(COLLECTOR_VENV)/ready
 package: $(DEPLOY_VENV)/ready functions collector ## what a deployment needs, in dist/: functions for arm64, templates, collectors (docs/deploy.md)
 	@$(INSTALLER) package --binaries $(CARGO_TARGET_DIR)/$(LAMBDA_TARGET)/release --collectors $(COLLECTORS) --lambda-folder target/lambda
 
-deploy: $(DEPLOY_VENV)/ready ## deploys dist/ to the account and Region of your credentials; asks, or takes NAME=VALUE (YES=1: asks nothing)
-	@test -f dist/SHA256SUMS || $(MAKE) --no-print-directory package
-	@$(INSTALLER) deploy $(if $(YES),--yes) --named '$(filter-out YES CARGO_TARGET_DIR STASIS_CACHE,$(NAMED))'
+deploy: $(DEPLOY_VENV)/ready $(if $(DIST),,package) ## packages, and deploys to the account and Region of your credentials (NAME=VALUE; YES=1 asks nothing; DIST= a ready package)
+	@$(INSTALLER) deploy --folder $(or $(DIST),dist) $(if $(YES),--yes) --named '$(filter-out DIST YES CARGO_TARGET_DIR STASIS_CACHE,$(NAMED))'
 
 uninstall: $(DEPLOY_VENV)/ready ## removes the stacks, and says what stays (ACCOUNT=… in place of the question, OPEN_CASES=stay)
 	@$(INSTALLER) uninstall $(if $(ACCOUNT),--account $(ACCOUNT)) $(if $(OPEN_CASES),--open-cases $(OPEN_CASES))

@@ -18,6 +18,7 @@ SUITES = [
     ("corrections of the local AWS", [sys.executable, "tests/local/test_corrections.py"]),
     ("infrastructure", [sys.executable, "tests/infra/check.py"]),
     ("packaged, deployed, removed", [sys.executable, "tests/infra/test_installer.py"]),
+    ("metrics in the logs", [sys.executable, "tests/local/test_metrics.py"]),
     ("cases of earlier versions are released", [sys.executable, "tests/upgrade/test_stored_cases.py"]),
     ("the memory step of Windows, by Mono", [sys.executable, "tests/windows/test_memory_tool.py"]),
     ("evidence is mounted and not written to", [sys.executable, "tests/examine/test_mount_evidence.py"]),

@@ -58,8 +58,9 @@ class Aws:
         self.region = self._session.region_name or ""
         if not self.region:
             raise InstallError("no Region is set: set AWS_REGION to the Region that Stasis is to run in")
-        self.partition = self._session.get_partition_for_region(self.region)
-        with in_words("asking who calls"):
+        with in_words(f"looking {self.region} up"):
+            self.partition = self._session.get_partition_for_region(self.region)
+        with in_words(f"asking who calls, in {self.region}"):
             caller = self.client("sts").get_caller_identity()
         self.account: str = caller["Account"]
         self.caller: str = caller["Arn"]
@@ -149,6 +150,15 @@ class Aws:
             outputs={o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])},
             protected=found.get("EnableTerminationProtection", False),
         )
+
+    def running(self, outputs: Values, names: tuple[str, ...]) -> list[str]:
+        """The executions that go on, of the state machines that these outputs of a stack name."""
+        found = []
+        for arn in (outputs[name] for name in names if name in outputs):
+            with in_words(f"looking for executions of {arn}"):
+                pages = self.client("stepfunctions").get_paginator("list_executions").paginate(stateMachineArn=arn, statusFilter="RUNNING")
+                found += [execution["executionArn"] for page in pages for execution in page["executions"]]
+        return found
 
     def propose(self, name: str, template_url: str, values: Values) -> tuple[str, list[dict[str, Any]]] | None:
         """A change set, and what it would change; None where nothing would change. What has a fixed name, is kept when a stack

@@ -51,6 +51,9 @@ class Install:
         if ask and ask(f"deploy to account {aws.account} in {aws.region}? (yes/no) ").strip().lower() not in ("y", "yes"):
             raise InstallError("nothing was deployed")
 
+        going_on = aws.running(stacks[HUB].outputs, ("ContainStateMachineArn", "ReleaseStateMachineArn")) if stacks[HUB] else []
+        if going_on:
+            self.say(f"{len(going_on)} executions go on; what they still do is done by the new functions (docs/operations.md)")
         aws.make_artefact_bucket()
         new = sum([aws.put_once(aws.artefact_bucket, PREFIX + name, self._read(name)) for name in sorted(self.sums) if name.startswith("functions/")])
         self.say(f"package: {new} new functions in s3://{aws.artefact_bucket}/{PREFIX}")

@@ -46,6 +46,7 @@ def uninstall(
     say("stays, and costs what it costs, until somebody removes it by hand:")
     for line in kept:
         say(f"  {line}")
+    say("the functions' logs go with the stack; the case files say what was changed at AWS")
     if wanted_account is None and confirm is not None:
         wanted_account = confirm(f"remove the rest? Type the account's id, {aws.account}: ").strip()
     if wanted_account != aws.account:
@@ -73,14 +74,7 @@ def _open_cases(aws: Aws, hub: Stack) -> list[str]:
 
 def _running(aws: Aws, hub: Stack) -> list[str]:
     """Executions that go on: of a case that is preserved only, there is no claim after its end."""
-    found = []
-    for output in ("ContainStateMachineArn", "ReleaseStateMachineArn"):
-        arn = hub.outputs.get(output)
-        if arn:
-            with in_words(f"looking for executions of {arn}"):
-                pages = aws.client("stepfunctions").get_paginator("list_executions").paginate(stateMachineArn=arn, statusFilter="RUNNING")
-                found += [f"an execution goes on: {e['executionArn']}" for page in pages for e in page["executions"]]
-    return found
+    return [f"an execution goes on: {arn}" for arn in aws.running(hub.outputs, ("ContainStateMachineArn", "ReleaseStateMachineArn"))]
 
 
 def _undelivered(aws: Aws) -> int:

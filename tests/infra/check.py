@@ -5,7 +5,7 @@ there), then checks of our own for what no linter sees, then each of those check
 finds nothing wrong in a broken copy is itself reported as failed.
 
 It never reaches AWS or any other network, and it changes no file, unless called with --write-member, which copies
-the documents of infra/ssm/ into infra/member.yaml, and infra/examine/mount-evidence.sh into infra/examine.yaml.
+the alarms of the functions into infra/template.yaml, the documents of infra/ssm/ into infra/member.yaml, and infra/examine/mount-evidence.sh into infra/examine.yaml.
 
     python -m pip install -r tests/infra/requirements.txt    (in a virtual environment)
     python tests/infra/check.py
@@ -541,6 +541,65 @@ def every_run_without_a_report_raises_an_alarm(infra):
                 said = (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"], alarm["AlarmActions"])
                 if said != ("Sum", 1, "GreaterThanOrEqualToThreshold", [{"Ref": "NotificationTopic"}]):
                     yield f"the alarm about {metric} of {resource}StateMachine is {said}"
+
+
+@check
+def every_function_is_watched(infra):
+    """Its failures, its throttles, and how near it comes to its time limit: by its own alarm, which names it."""
+    alarms = infra.resources("AWS::CloudWatch::Alarm")
+    for name, function in infra.resources("AWS::Serverless::Function").items():
+        limit = function.get("Timeout", infra.template["Globals"]["Function"]["Timeout"])
+        for metric, statistic, most in (("Errors", "Sum", 3), ("Throttles", "Sum", 1), ("Duration", "Maximum", limit * 1000 * 0.8)):
+            about = [{"Name": "FunctionName", "Value": {"Ref": name}}]
+            mine = [a for a in alarms.values() if (a["Namespace"], a["MetricName"], a["Dimensions"]) == ("AWS/Lambda", metric, about)]
+            if [(a["Statistic"], a["Threshold"], a["ComparisonOperator"]) for a in mine] != [(statistic, most, "GreaterThanOrEqualToThreshold")]:
+                yield f"{metric} of {name} is watched by {mine}: run check.py --write-member"
+    for name, alarm in alarms.items():
+        if alarm.get("AlarmActions") != [{"Ref": "NotificationTopic"}] or alarm.get("TreatMissingData") != "notBreaching":
+            yield f"{name} tells nobody, or takes silence for trouble"
+
+
+@check
+def metrics_are_those_that_functions_tell(infra):
+    """A misspelt metric or dimension is an alarm that never comes."""
+    source = (ROOT / "shared/handler/src/telemetry.rs").read_text()
+    told = {
+        metric: tuple(re.findall(r'"(\w+)"', dimensions))
+        for dimensions, metric in re.findall(r'"Dimensions": \[\[(.*?)\]\],\s+"Metrics": \[\{"Name": "(\w+)"', source)
+    }
+    statuses = set(re.findall(r'=> "([A-Z_]+)"', (ROOT / "shared/model/src/outcome.rs").read_text()))
+    steps = set(re.findall(r'=> "([A-Z_]+)"', (ROOT / "shared/model/src/stage.rs").read_text()))
+    if set(told) != {"StageDuration", "StageOutcome", "RunOutcome", "TimeToContain"}:
+        yield f"functions tell {sorted(told)}"
+    ours = {n: a for n, a in infra.resources("AWS::CloudWatch::Alarm").items() if a["Namespace"] == "Stasis"}
+    for name, alarm in ours.items():
+        if tuple(d["Name"] for d in alarm["Dimensions"]) != told.get(alarm["MetricName"]):
+            yield f"{name} watches {alarm['MetricName']} by other dimensions than it is told with"
+        if any(d["Name"] == "Status" and d["Value"] not in statuses for d in alarm["Dimensions"]):
+            yield f"{name} watches a status that no run ends with"
+    partial = [a["Threshold"] for a in ours.values() if a["Dimensions"] == [{"Name": "Status", "Value": "PARTIAL"}]]
+    if partial != [1]:
+        yield "nobody hears of a run that ended PARTIAL"
+    body = infra.one("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
+    shown = json.loads(body)
+    for widget in shown["widgets"]:
+        rows = widget["properties"].get("metrics", [])
+        if rows and rows[0][0] == "Stasis":
+            metric, *dimensions = [cell for cell in rows[0][1:] if isinstance(cell, str)]
+            if tuple(dimensions[::2]) != told.get(metric):
+                yield f"the dashboard shows {metric} by {dimensions[::2]}"
+            for row in rows if dimensions else []:
+                if row[-1] not in statuses:
+                    yield f"the dashboard shows runs that ended {row[-1]}"
+    for dimensions, metric in re.findall(r"\{Stasis,([\w,]+)\} MetricName=\\\\?\"(\w+)", body):
+        if tuple(dimensions.split(",")) != told.get(metric):
+            yield f"the dashboard searches {metric} by {dimensions}"
+    for status in re.findall(r'Status=\\\\?"(\w+)', body):
+        if status not in steps:
+            yield f"the dashboard searches for stages that ended {status}"
+    level = infra.template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"]
+    if level not in ("TRACE", "DEBUG", "INFO"):
+        yield f"Lambda drops the lines of metrics, which are of level INFO, at {level}"
 
 
 @check
@@ -1269,6 +1328,36 @@ def spokes(infra):
     return roles
 
 
+def alarms(infra):
+    """The alarms of each function: one error is retried, so only several are told; a throttle and a call near its time limit always."""
+    made = {}
+    for name, function in infra.resources("AWS::Serverless::Function").items():
+        stage = function["FunctionName"]
+        limit = function.get("Timeout", infra.template["Globals"]["Function"]["Timeout"])
+        for metric, statistic, period, threshold, said in (
+            ("Errors", "Sum", 300, 3, f"{stage} failed three times within five minutes; a single failure is tried again."),
+            ("Throttles", "Sum", 60, 1, f"{stage} was throttled: the account's concurrency is used up, and stages wait."),
+            ("Duration", "Maximum", 60, limit * 800, f"{stage} took more than 80 % of its {limit} s. A call over its limit is cut off."),
+        ):
+            made[f"{name.removesuffix('Function')}{metric}Alarm"] = {
+                "Type": "AWS::CloudWatch::Alarm",
+                "Properties": {
+                    "AlarmDescription": said,
+                    "Namespace": "AWS/Lambda",
+                    "MetricName": metric,
+                    "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": name}}],
+                    "Statistic": statistic,
+                    "Period": period,
+                    "EvaluationPeriods": 1,
+                    "Threshold": threshold,
+                    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+                    "TreatMissingData": "notBreaching",
+                    "AlarmActions": [{"Ref": "NotificationTopic"}],
+                },
+            }
+    return made
+
+
 def write_member():
     """Puts the scripts into their document, and the documents into member.yaml; the rest of both stays as it is. Likewise the
     script that mounts evidence into examine.yaml."""
@@ -1279,6 +1368,13 @@ def write_member():
 
         def ignore_aliases(self, data):
             return True
+
+    file = ROOT / "infra/template.yaml"
+    before, rest = file.read_text().split("  # Alarms: from here\n", 1)
+    after = rest.split("  # Alarms: to here\n", 1)[1]
+    content = textwrap.indent(yaml.dump(alarms(Infra()), Dumper=Indented, sort_keys=False, width=10**9), "  ")
+    file.write_text(f"{before}  # Alarms: from here\n{content}  # Alarms: to here\n{after}")
+    print("infra/template.yaml now holds the alarms of the functions")
 
     acquisition = ROOT / "infra/ssm/acquire-memory.json"
     document = json.loads(acquisition.read_text())

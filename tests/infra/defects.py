@@ -172,6 +172,33 @@ DEFECTS = [
         "terraform_has_the_same_parameters",
         lambda i: setting(i.template["Parameters"]["RetentionDays"], "MaxValue", 3650),
     ),
+    (
+        "a function that nobody watches",
+        "every_function_is_watched",
+        lambda i: i.template["Resources"].pop("MemoryThrottlesAlarm"),
+    ),
+    (
+        "a time limit that its alarm does not know",
+        "every_function_is_watched",
+        lambda i: setting(resource(i, "VerifyFunction"), "Timeout", 300),
+    ),
+    (
+        "an alarm about a misspelt metric",
+        "metrics_are_those_that_functions_tell",
+        lambda i: setting(resource(i, "PartialRunAlarm"), "MetricName", "RunOutcomes"),
+    ),
+    (
+        "a dashboard of a misspelt metric",
+        "metrics_are_those_that_functions_tell",
+        lambda i: setting(
+            resource(i, "Dashboard"), "DashboardBody", {"Fn::Sub": resource(i, "Dashboard")["DashboardBody"]["Fn::Sub"].replace("StageDuration", "StageTime")}
+        ),
+    ),
+    (
+        "a log level that drops metrics",
+        "metrics_are_those_that_functions_tell",
+        lambda i: setting(i.template["Globals"]["Function"]["LoggingConfig"], "ApplicationLogLevel", "WARN"),
+    ),
     ("a dead-letter queue without policy", "undelivered_events_are_kept", lambda i: i.template["Resources"].pop("UndeliveredEventsPolicy")),
     (
         "a queue policy that forgets a rule",

@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "infra"), str(ROOT / "tests")]
 
 from installer import InstallError, install, package, parameters, templates  # noqa: E402
+from local import plant  # noqa: E402
 from local import stack as local_stack  # noqa: E402
 
 BINARIES = pathlib.Path(os.environ.get("STASIS_BINARIES", ROOT / "target/debug")).resolve()
@@ -181,6 +182,58 @@ class Parameters(unittest.TestCase):
             self.assertEqual(self.problems(**values), [])
 
 
+class Asks(Case):
+    """The first run, without an account: what is asked, and what follows from the answers."""
+
+    class Place:
+        """As much of an account as the values need."""
+
+        account, region, partition, artefact_bucket = "111122223333", "eu-central-1", "aws", "stasis-artefacts-111122223333-eu-central-1"
+
+    def values(self, answers: dict[str, list[str]], given: dict[str, str] | None = None, stack: object = None) -> tuple[dict[str, str], list[str]]:
+        folder = self.temporary / "dist"
+        package.package(ROOT / "infra", *self.inputs(), folder)
+        said: list[str] = []
+        deployment = install.Install(folder, self.temporary / "answers.json", said.append)
+
+        def ask(question: str) -> str:
+            said.append(question)
+            waiting = answers.get(question.split(" [")[0], [])
+            return waiting.pop(0) if waiting else ""
+
+        values = deployment._values(self.Place(), stack, given or {}, ask)
+        self.assertEqual([name for name, left in answers.items() if left], [], "was never asked")
+        return values, said
+
+    def test_enter_keeps_the_default_and_the_default_asks_people_first(self) -> None:
+        values, said = self.values({})
+        self.assertEqual((values["Decision"], values["NotificationEmail"], values["RetentionDays"]), ("ask", "", "365"))
+        self.assertEqual([line.split(" [")[0] for line in said if line.endswith("]: ")], list(install.ASKED))
+
+    def test_an_answer_that_cannot_be_is_asked_again(self) -> None:
+        values, said = self.values({"NotificationEmail": ["security", "soc@example.org"], "RetentionDays": ["0", "90"], "Decision": ["yes", "contain"]})
+        self.assertEqual((values["Decision"], values["NotificationEmail"], values["RetentionDays"]), ("contain", "soc@example.org", "90"))
+        self.assertTrue([line for line in said if line.startswith("Decision is one of ask, contain")])
+
+    def test_what_is_given_is_not_asked(self) -> None:
+        values, said = self.values({}, {"Decision": "notify"})
+        self.assertEqual(values["Decision"], "notify")
+        self.assertFalse([line for line in said if line.startswith("Decision [")])
+
+    def test_answers_that_do_not_go_together_are_refused(self) -> None:
+        with self.assertRaisesRegex(InstallError, "DestinationAccount needs DestinationRegion"):
+            self.values({"DestinationAccount": ["222233334444"]})
+
+    def test_an_upgrade_asks_nothing_and_goes_by_the_stack(self) -> None:
+        (self.temporary / "answers.json").write_text(json.dumps({"111122223333/eu-central-1": {"Decision": "contain", "Owner": "Kept"}}))
+        stack = install.Stack("UPDATE_COMPLETE", {"Decision": "preserve", "CollectorArm64": "0" * 64, "Gone": "x"}, {}, True)
+        values, said = self.values({}, {"RetentionDays": "30"}, stack)
+        self.assertEqual((values["Decision"], values["Owner"], values["RetentionDays"]), ("preserve", "Kept", "30"))
+        self.assertNotEqual(values["CollectorArm64"], "0" * 64)
+        self.assertNotIn("Gone", values)
+        self.assertEqual(said, [])
+
+
 class Deploys(Case):
     """One local AWS for the whole of it, since each step stands on the one before."""
 
@@ -219,14 +272,16 @@ class Deploys(Case):
         return {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in listed}
 
     def test_from_nothing_to_nothing_but_evidence(self) -> None:
-        with local_stack.LocalAws(self.temporary / "aws") as self.aws:
+        with local_stack.LocalAws(self.temporary / "aws", wait_scale=0.1) as self.aws:
             self.aws.start()
             self.pack()
             self.bad_input_makes_nothing()
             outputs = self.first_deployment()
             self.it_runs(outputs)
             self.a_second_deployment_changes_nothing(outputs)
+            execution = self.a_run_waits_for_an_answer(outputs)
             self.an_upgrade_keeps_what_was_chosen()
+            self.the_run_goes_on_with_the_new_functions(execution)
             self.an_organisation_may_forward_findings()
             self.evidence_is_never_replaced()
             self.an_open_case_keeps_it_from_being_removed(outputs)
@@ -244,6 +299,7 @@ class Deploys(Case):
             (["CollectorArm64=" + "0" * 64], {}, "set by make deploy itself"),
             (["Decision"], {}, "no NAME=VALUE"),
             ([], {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "no Region is set"),
+            ([], {"AWS_REGION": "Frankfurt"}, "Frankfurt"),
             ([], {"AWS_PROFILE": "nobody"}, "nobody"),
         ):
             code, output = self.deploy(*arguments, **variables)
@@ -283,6 +339,7 @@ class Deploys(Case):
             self.assertEqual(there["Body"].read(), content)
         kept = json.loads((self.temporary / "answers.json").read_text())
         self.assertEqual(kept["111122223333/eu-central-1"], {"Decision": "preserve", "NotificationEmail": "security@example.org", "RetentionDays": "30"})
+        self.bucket = outputs["EvidenceBucket"]
         return outputs
 
     def it_runs(self, outputs: dict[str, str]) -> None:
@@ -303,6 +360,45 @@ class Deploys(Case):
         versions = self.aws.client("s3").list_object_versions(Bucket=outputs["EvidenceBucket"], Prefix="tools/collector/")["Versions"]
         self.assertEqual(len(versions), 2, "a collector that is there is not uploaded again")
 
+    def a_run_waits_for_an_answer(self, outputs: dict[str, str]) -> str:
+        """A case in the middle of it: protected and preserved, and somebody is asked before it is contained."""
+        self.suspect = plant.plant(self.aws.client, self.aws.region, instance_id="i-0a1b2c3d4e5f67890")
+        states = self.aws.client("stepfunctions")
+        request = json.dumps({"instanceId": self.suspect["instanceId"], "approve": "ask"})
+        execution = states.start_execution(stateMachineArn=outputs["ContainStateMachineArn"], input=request)["executionArn"]
+        deadline = time.monotonic() + 120
+        while not (waits := [key for key in self.case_file() if key.endswith("/approval/token")]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.assertTrue(waits, states.describe_execution(executionArn=execution))
+        self.case = waits[0].split("/")[1]
+        self.assertEqual(self.groups(), [self.suspect["productionGroupId"]])
+        return execution
+
+    def case_file(self) -> list[str]:
+        pages = self.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="cases/")
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def groups(self) -> list[str]:
+        found = self.aws.client("ec2").describe_instances(InstanceIds=[self.suspect["instanceId"]])
+        return [group["GroupId"] for group in found["Reservations"][0]["Instances"][0]["SecurityGroups"]]
+
+    def the_run_goes_on_with_the_new_functions(self, execution: str) -> None:
+        states = self.aws.client("stepfunctions")
+        self.assertEqual(states.describe_execution(executionArn=execution)["status"], "RUNNING")
+        environment = {**os.environ, **self.aws.environment()}
+        answer = [str(BINARIES / "stasis"), "approve", self.case, "--reason", "it is one"]
+        said = subprocess.run(answer, env=environment, capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+        deadline = time.monotonic() + 180
+        while (told := states.describe_execution(executionArn=execution))["status"] == "RUNNING" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.assertEqual(told["status"], "SUCCEEDED", told)
+        (instance,) = json.loads(told["output"])["instances"]
+        # Its memory is missing, as the collector of this test is none.
+        undone = {stage for stage, outcome in instance["stages"].items() if outcome["status"] != "DONE"}
+        self.assertLessEqual(undone, {"memory", "verify"}, instance["stages"])
+        self.assertNotIn(self.suspect["productionGroupId"], self.groups())
+
     def an_upgrade_keeps_what_was_chosen(self) -> None:
         (self.temporary / "answers.json").unlink()
         binary = self.temporary / "binaries/protect"
@@ -313,6 +409,7 @@ class Deploys(Case):
         code, output = self.deploy("Egress=none")
         self.assertEqual(code, 0, output)
         self.assertIn("1 new functions", output)
+        self.assertIn("1 executions go on", output)
         self.assertIn("Egress: 'endpoints' becomes 'none'", output)
         self.assertNotIn("Decision:", output)
         after = {s: functions.get_function_configuration(FunctionName=f"stasis-{s}") for s in STAGES}
@@ -330,6 +427,30 @@ class Deploys(Case):
         self.assertEqual(statement["Condition"], {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}})
         self.assertEqual((statement["Action"], statement["Principal"]), ("events:PutEvents", "*"))
         self.assertNotIn("FindingRule", self.resources(install.MEMBER), "Stasis' own account forwards nothing")
+        # Another account: what forwards is there, aims at that bus, and may.
+        account = local_stack.MEMBER_ACCOUNT
+        formation, events = (self.aws.client(service, account=account) for service in ("cloudformation", "events"))
+        s3 = self.aws.client("s3", account=account)
+        place = {"CreateBucketConfiguration": {"LocationConstraint": self.aws.region}}
+        s3.create_bucket(Bucket="templates-of-a-member", **place)
+        s3.put_object(Bucket="templates-of-a-member", Key="member.yaml", Body=(self.temporary / "dist/member.yaml").read_bytes())
+        values = {"HubAccount": self.aws.account, "HubRegion": self.aws.region, "EvidenceBucket": "the-evidence-bucket"}
+        member = {
+            "StackName": install.MEMBER,
+            "TemplateURL": f"{self.aws.ministack_url}/templates-of-a-member/member.yaml",
+            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+        }
+        with self.assertRaisesRegex(Exception, "EvidenceBucket is needed in every account but Stasis' own"):
+            formation.create_stack(**member, Parameters=[{"ParameterKey": "HubAccount", "ParameterValue": self.aws.account}])
+        formation.create_stack(**member, Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()])
+        formation.get_waiter("stack_create_complete").wait(StackName=install.MEMBER, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        made = formation.describe_stack_resources(StackName=install.MEMBER)["StackResources"]
+        self.assertEqual({r["LogicalResourceId"] for r in made}, set(templates.read(ROOT / "infra/member.yaml")["Resources"]))
+        (target,) = events.list_targets_by_rule(Rule="stasis-forward-findings")["Targets"]
+        bus = self.aws.client("events").describe_event_bus(Name="stasis-findings")["Arn"]
+        self.assertEqual(target["Arn"], bus)
+        self.assertIn("arn:aws:iam::" + account, target["RoleArn"])
+        self.assertIn("arn:aws:sqs:" + self.aws.region + ":" + account, target["DeadLetterConfig"]["Arn"])
 
     def evidence_is_never_replaced(self) -> None:
         """A package whose template has another evidence bucket is refused, and nothing of it is carried out."""
@@ -352,7 +473,7 @@ class Deploys(Case):
     def an_open_case_keeps_it_from_being_removed(self, outputs: dict[str, str]) -> None:
         s3, bucket = self.aws.client("s3"), outputs["EvidenceBucket"]
         key = "open/111122223333/eu-central-1/i-0a1b2c3d4e5f67890.json"
-        s3.put_object(Bucket=bucket, Key=key, Body=b"{}", ChecksumAlgorithm="SHA256")
+        self.assertTrue(s3.head_object(Bucket=bucket, Key=key), "the case of before is open")
         code, output = self.installer("uninstall", "--account", self.aws.account)
         self.assertEqual(code, 1, output)
         self.assertIn("a case is open for 111122223333/eu-central-1/i-0a1b2c3d4e5f67890", output)

@@ -217,25 +217,29 @@ def apply_pseudo_parameters() -> None:
 def apply_types_of_resources() -> None:
     """The types that CloudFormation knows and MiniStack does not."""
     import boto3
+    from ministack.core.responses import get_account_id, get_region
     from ministack.services import eventbridge
     from ministack.services.cloudformation import provisioners
+
+    # The environment of this process says where Systems Manager answers; the key says for which account.
+    def systems_manager() -> Any:
+        return boto3.client("ssm", region_name=get_region(), aws_access_key_id=get_account_id(), aws_secret_access_key="local")
 
     def document(properties: dict[str, Any]) -> dict[str, Any]:
         return {"Name": properties["Name"], "Content": json.dumps(properties["Content"]), "DocumentFormat": "JSON"}
 
-    # The environment of this process says where Systems Manager answers.
     def create_document(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
-        boto3.client("ssm").create_document(**document(properties), DocumentType=properties["DocumentType"])
+        systems_manager().create_document(**document(properties), DocumentType=properties["DocumentType"])
         return properties["Name"], {}
 
     def update_document(name: str, _old: Any, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
-        newest = boto3.client("ssm").update_document(**document(properties), DocumentVersion="$LATEST")
+        newest = systems_manager().update_document(**document(properties), DocumentVersion="$LATEST")
         version = newest["DocumentDescription"]["DocumentVersion"]
-        boto3.client("ssm").update_document_default_version(Name=name, DocumentVersion=version)
+        systems_manager().update_document_default_version(Name=name, DocumentVersion=version)
         return name, {}
 
     def delete_document(name: str, _properties: Any) -> None:
-        boto3.client("ssm").delete_document(Name=name)
+        systems_manager().delete_document(Name=name)
 
     def create_statement(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
         bus = properties.get("EventBusName", "default")

@@ -13,84 +13,24 @@ What is stored is never changed afterwards: it stands for the cases that install
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 import sys
 import tempfile
-import time
 import unittest
 from typing import Any, Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from local import describe, plant, stack  # noqa: E402
+from local.world import World  # noqa: E402
 
-BINARIES = pathlib.Path(os.environ.get("STASIS_BINARIES", ROOT / "target/debug")).resolve()
 STORED = pathlib.Path(__file__).parent / "stored-cases"
-INSTANCE = "i-0a1b2c3d4e5f67890"
 # What differs from one local AWS to the next.
 ID = re.compile(r"\b(?:sg|eni|subnet|vpc|vol|snap|eigw|igw|acl|iip-assoc)-[0-9a-f]{8,17}\b|\bcase-\d{8}T\d{6}Z-[0-9a-f]{8}\b")
 SUFFIXED = re.compile(r"^(?:web|metrics)-[0-9a-f]{8}$|^arn:aws:elasticloadbalancing:|^arn:aws:states:|^stasis-evidencebucket-")
 # By which a list of things is put into one order.
 ORDER = ("device", "deviceIndex", "port")
-
-
-class World:
-    """A local AWS with a contained instance."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.aws = stack.LocalAws(folder, binaries=BINARIES, wait_scale=0.05)
-
-    def __enter__(self) -> World:
-        self.aws.start()
-        self.aws.deploy()
-        self.planted = plant.plant(self.aws.client, self.aws.region, instance_id=INSTANCE)
-        self.before = self.look()
-        request = json.loads((ROOT / "events/manual/contain.json").read_text())
-        self.result = self.run("ContainStateMachineArn", request)
-        if self.result["status"] != "CONTAINED":
-            raise AssertionError(f"{self.result['status']}: {self.result['reason']}")
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.aws.stop()
-
-    def look(self) -> dict[str, Any]:
-        return describe.describe(self.aws.client, self.planted)
-
-    def run(self, machine: str, given: dict[str, Any]) -> dict[str, Any]:
-        states = self.aws.client("stepfunctions")
-        begun = states.start_execution(stateMachineArn=self.aws.outputs[machine], input=json.dumps(given))["executionArn"]
-        deadline = time.monotonic() + 120
-        while (told := states.describe_execution(executionArn=begun))["status"] == "RUNNING":
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{machine} still runs: {self.aws.last_lines()}")
-            time.sleep(0.1)
-        if told["status"] != "SUCCEEDED":
-            raise AssertionError(f"{told['status']}: {told.get('error')} {told.get('cause')}")
-        return json.loads(told["output"])
-
-    @property
-    def prefix(self) -> str:
-        return f"cases/{self.result['caseId']}/"
-
-    def documents(self) -> dict[str, Any]:
-        """The documents of the case by which stages go on: the case itself, and what every stage reported."""
-        s3, bucket = self.aws.client("s3"), self.aws.outputs["EvidenceBucket"]
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=self.prefix)
-        names = [item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", [])]
-        wanted = [name for name in names if name == "case.json" or re.fullmatch(r"stages/\w+/\d+\.json", name)]
-        return {name: json.loads(s3.get_object(Bucket=bucket, Key=self.prefix + name)["Body"].read()) for name in sorted(wanted)}
-
-    def overwrite(self, documents: dict[str, Any]) -> None:
-        """In a bucket with versions this hides what was there, and the lock lets it."""
-        s3, bucket = self.aws.client("s3"), self.aws.outputs["EvidenceBucket"]
-        for name in set(self.documents()) - set(documents):
-            s3.delete_object(Bucket=bucket, Key=self.prefix + name)
-        for name, document in documents.items():
-            s3.put_object(Bucket=bucket, Key=self.prefix + name, Body=json.dumps(document).encode(), ChecksumAlgorithm="SHA256")
 
 
 def pairs(then: Any, now: Any) -> Iterator[tuple[str, str]]:
