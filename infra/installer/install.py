@@ -43,7 +43,7 @@ class Install:
         """Deploys with the values that are `given`, those that the stack has, those that were kept and the defaults, in this
         order. `ask` puts a question to whoever sits at the terminal; without, nothing is asked. Gives the hub's outputs."""
         # What is wrong by itself needs no account to be refused.
-        self._refuse(parameters.problems({"Parameters": self._open_parameters()}, given, {}), known_only=True, given=given)
+        _refuse(self._misgiven(given))
         aws = Aws()
         self.say(f"account {aws.account}, Region {aws.region}, as {aws.caller}")
         stacks = {name: self._usable(aws, name) for name in (MEMBER, HUB)}
@@ -98,7 +98,7 @@ class Install:
         values["CollectorArm64"] = self.sums[f"collectors/{package.COLLECTORS['arm64']}"]
         pseudo = {"AWS::AccountId": aws.account, "AWS::Region": aws.region, "AWS::Partition": aws.partition}
         made = {"ArtefactBucket": aws.artefact_bucket, "ArtefactPrefix": PREFIX}
-        self._refuse(parameters.problems(self.hub, {**values, **made}, pseudo))
+        _refuse(parameters.problems(self.hub, {**values, **made}, pseudo))
         return values
 
     def _answer(self, name: str, parameter: dict[str, object], default: str, ask: Callable[[str], str]) -> str:
@@ -110,13 +110,17 @@ class Install:
                 return value
             self.say(problem)
 
-    def _refuse(self, found: list[str], known_only: bool = False, given: Values | None = None) -> None:
-        if known_only:
-            for name in OWN & set(given or {}):
-                found = [f"{name} is set by make deploy itself, from the package", *(text for text in found if not text.startswith(f"{name} "))]
-            found = [text for text in found if not text.endswith("has no value")]
-        if found:
-            raise InstallError("nothing was deployed:\n  " + "\n  ".join(found))
+    def _misgiven(self, given: Values) -> list[str]:
+        """What is wrong with each value that was given, by itself."""
+        known, found = self._open_parameters(), []
+        for name, value in sorted(given.items()):
+            if name in OWN:
+                found.append(f"{name} is set by make deploy itself, from the package")
+            elif name not in known:
+                found.append(f"{name} is no parameter: see infra/template.yaml")
+            else:
+                found.append(parameters.problem(name, known[name], value) or "")
+        return [text for text in found if text]
 
     def _kept(self, aws: Aws) -> Values:
         if not self.answers.is_file():
@@ -181,6 +185,11 @@ class Install:
 
     def _read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+
+def _refuse(found: list[str]) -> None:
+    if found:
+        raise InstallError("nothing was deployed:\n  " + "\n  ".join(found))
 
 
 def _count(changes: list[dict[str, str]]) -> str:
