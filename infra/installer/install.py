@@ -38,6 +38,7 @@ class Install:
         self.hub = json.loads((folder / package.HUB).read_text(encoding="utf-8"))
         self.member = templates.read(folder / "member.yaml")
         self.email = ""
+        self.failed: list[str] = []
 
     def run(self, given: Values, ask: Callable[[str], str] | None) -> Values:
         """Deploys with the values that are `given`, those that the stack has, those that were kept and the defaults, in this
@@ -51,6 +52,9 @@ class Install:
         if ask and ask(f"deploy to account {aws.account} in {aws.region}? (yes/no) ").strip().lower() not in ("y", "yes"):
             raise InstallError("nothing was deployed")
 
+        for name in self.failed:
+            self.say(f"{name}: removing what a deployment that failed left behind")
+            aws.delete(name)
         going_on = aws.running(stacks[HUB].outputs, ("ContainStateMachineArn", "ReleaseStateMachineArn")) if stacks[HUB] else []
         if going_on:
             self.say(f"{len(going_on)} executions go on; what they still do is done by the new functions (docs/operations.md)")
@@ -149,8 +153,7 @@ class Install:
             return None
         if stack.status == "ROLLBACK_COMPLETE":
             # Its first creation failed, so it holds nothing, and CloudFormation can do nothing with it but delete it.
-            self.say(f"{name}: removing what a deployment that failed left behind")
-            aws.delete(name)
+            self.failed.append(name)
             return None
         if stack.status.endswith(("_IN_PROGRESS", "_FAILED")):
             raise InstallError(f"nothing was deployed: the stack {name} is {stack.status}. See to it in the CloudFormation console first")

@@ -276,6 +276,7 @@ class Deploys(Case):
             self.aws.start()
             self.pack()
             self.bad_input_makes_nothing()
+            self.a_first_deployment_that_failed_is_cleared_away()
             outputs = self.first_deployment()
             self.it_runs(outputs)
             self.a_second_deployment_changes_nothing(outputs)
@@ -309,9 +310,20 @@ class Deploys(Case):
         self.assertEqual(self.buckets(), [])
         self.assertEqual(self.aws.client("cloudformation").list_stacks()["StackSummaries"], [])
 
+    def a_first_deployment_that_failed_is_cleared_away(self) -> None:
+        """It says why, such as a name that is taken, and the next one begins anew."""
+        formation, systems_manager = self.aws.client("cloudformation"), self.aws.client("ssm")
+        systems_manager.create_document(Name="Stasis-AcquireMemory", Content=json.dumps({"schemaVersion": "2.2", "mainSteps": []}), DocumentType="Command")
+        code, output = self.deploy("Decision=preserve")
+        self.assertEqual(code, 1, output)
+        self.assertIn("the stack stasis-member is ROLLBACK_COMPLETE: AcquireMemoryDocument", output)
+        self.assertEqual([s["StackName"] for s in formation.describe_stacks()["Stacks"]], [install.MEMBER])
+        systems_manager.delete_document(Name="Stasis-AcquireMemory")
+
     def first_deployment(self) -> dict[str, str]:
         code, output = self.deploy("RetentionDays=30", NotificationEmail="security@example.org", Decision="preserve")
         self.assertEqual(code, 0, output + self.aws.last_lines())
+        self.assertIn("stasis-member: removing what a deployment that failed left behind", output)
         self.assertIn("confirm the subscription that AWS mails to security@example.org", output)
         formation = self.aws.client("cloudformation")
         hub = formation.describe_stacks(StackName=install.HUB)["Stacks"][0]
