@@ -22,6 +22,15 @@ COLLECTORS := $(CACHE)/collector
 VOLATILITY_REQUIREMENTS := tests/vm/requirements.txt
 VOLATILITY_VENV := $(CACHE)/venv-volatility-$(shell cat $(VOLATILITY_REQUIREMENTS) | sha256sum | cut -c1-12)
 
+DEPLOY_REQUIREMENTS := infra/requirements.txt
+DEPLOY_VENV := $(CACHE)/venv-deploy-$(shell cat $(DEPLOY_REQUIREMENTS) | sha256sum | cut -c1-12)
+INSTALLER := PYTHONPATH=infra PYTHONDONTWRITEBYTECODE=1 $(DEPLOY_VENV)/bin/python -m installer
+# What stands on make's own command line, by name.
+NAMED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+# The functions' machine, and the C library of provided.al2023.
+LAMBDA_TARGET := aarch64-unknown-linux-gnu
+LAMBDA_GLIBC := 2.34
+
 # Coverage-guided, by libFuzzer: the instrumentation that it reads is put in by these.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -29,7 +38,7 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 FUZZED := $(CACHE)/fuzz/x86_64-unknown-linux-gnu/release
 SECONDS ?= 60
 
-.PHONY: fuzz permissions
+.PHONY: fuzz permissions package functions deploy uninstall
 # The language of the demo's report: en or ja.
 REPORT_LANGUAGE ?= en
 
@@ -85,6 +94,20 @@ collector: $(COLLECTOR_VENV)/ready ## the static collector for both architecture
 	done
 	@cd $(COLLECTORS) && sha256sum stasis-collector-x86_64 stasis-collector-aarch64 | tee SHA256SUMS
 
+functions: $(COLLECTOR_VENV)/ready
+	@rustup target add --toolchain 1.95.0 $(LAMBDA_TARGET) 2>&1 | grep -i error || true
+	@PATH=$(COLLECTOR_VENV)/bin:$$PATH cargo zigbuild --quiet --locked --release --target $(LAMBDA_TARGET).$(LAMBDA_GLIBC) \
+	    $(addprefix -p ,$(notdir $(patsubst %/,%,$(dir $(wildcard functions/*/Cargo.toml)))))
+
+package: $(DEPLOY_VENV)/ready functions collector ## what a deployment needs, in dist/: functions for arm64, templates, collectors (docs/deploy.md)
+	@$(INSTALLER) package --binaries $(CARGO_TARGET_DIR)/$(LAMBDA_TARGET)/release --collectors $(COLLECTORS) --lambda-folder target/lambda
+
+deploy: $(DEPLOY_VENV)/ready $(if $(DIST),,package) ## packages, and deploys to the account and Region of your credentials (NAME=VALUE; YES=1 asks nothing; DIST= a ready package)
+	@$(INSTALLER) deploy --folder $(or $(DIST),dist) $(if $(YES),--yes) --named '$(filter-out DIST YES CARGO_TARGET_DIR STASIS_CACHE,$(NAMED))'
+
+uninstall: $(DEPLOY_VENV)/ready ## removes the stacks, and says what stays (ACCOUNT=… in place of the question, OPEN_CASES=stay)
+	@$(INSTALLER) uninstall $(if $(ACCOUNT),--account $(ACCOUNT)) $(if $(OPEN_CASES),--open-cases $(OPEN_CASES))
+
 vm-proof: $(VOLATILITY_VENV)/ready collector ## the collector against a real kernel in a virtual machine (ONLY=main for the first case alone)
 	@cargo build --quiet --locked -p stasis-symbols
 	@PYTHONDONTWRITEBYTECODE=1 python3 tests/vm/proof.py --install --cache $(CACHE) \
@@ -125,6 +148,12 @@ $(COLLECTOR_VENV)/ready: $(COLLECTOR_REQUIREMENTS)
 	@echo "making the environment in which the collector is built in $(CACHE)"
 	@python3 -m venv --clear $(COLLECTOR_VENV)
 	@$(COLLECTOR_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(COLLECTOR_REQUIREMENTS)
+	@touch $@
+
+$(DEPLOY_VENV)/ready: $(DEPLOY_REQUIREMENTS)
+	@echo "making the environment in which Stasis is packaged and deployed in $(CACHE)"
+	@python3 -m venv --clear $(DEPLOY_VENV)
+	@$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(DEPLOY_REQUIREMENTS)
 	@touch $@
 
 # Pins other versions of what the local AWS pins.

@@ -5,7 +5,7 @@ there), then checks of our own for what no linter sees, then each of those check
 finds nothing wrong in a broken copy is itself reported as failed.
 
 It never reaches AWS or any other network, and it changes no file, unless called with --write-member, which copies
-the documents of infra/ssm/ into infra/member.yaml, and infra/examine/mount-evidence.sh into infra/examine.yaml.
+the alarms of the functions into infra/template.yaml, the documents of infra/ssm/ into infra/member.yaml, and infra/examine/mount-evidence.sh into infra/examine.yaml.
 
     python -m pip install -r tests/infra/requirements.txt    (in a virtual environment)
     python tests/infra/check.py
@@ -27,6 +27,7 @@ from pathlib import Path
 os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
 try:
+    import hcl2
     import jsonata
     import jsonschema
     import statelint.cli
@@ -36,13 +37,14 @@ try:
     from cfnlint.api import ManualArgs
     from cfnlint.api import lint as cfn_lint
     from cloudformation_validate import CompositeEngine, TemplateContent
-    from samtranslator.parser.parser import Parser  # noqa: F401  (its import registers the parser's plugins)
-    from samtranslator.translator.transform import transform
     from samtranslator.yaml_helper import yaml_parse
 except ImportError as missing:
     sys.exit(f"{missing}: install tests/infra/requirements.txt in a virtual environment first")
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "infra"))
+from installer import package, templates, terraform  # noqa: E402  (it lies beside what it packages)
+
 STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "scope", "revoke", "verify", "report", "release"]
 # The functions that are no stage of a case.
 ASIDE = ["ready"]
@@ -125,6 +127,7 @@ class Infra:
         self.schema = json.loads((ROOT / "infra/policy/schema.json").read_text())
         self.built_in = json.loads((ROOT / "infra/policy/default.json").read_text())
         self.planned = planned()
+        self.modules = {p.name: hcl2.loads(p.read_text()) for p in (ROOT / "infra/terraform").glob("*.tf")}
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
     def resources(self, kind):
@@ -495,7 +498,7 @@ def rules_match_what_they_should_and_nothing_else(infra):
             about_instance = event.get("detail", {}).get("resource", {}).get("resourceType") == "Instance"
             samples.append((event, "FindingRule" if about_instance else None))
     for event, wanted in samples:
-        hit = [name for name, rule in rules.items() if matches(rule["EventPattern"], event)]
+        hit = [name for name, rule in rules.items() if "EventBusName" not in rule and matches(rule["EventPattern"], event)]
         if hit != ([wanted] if wanted else []):
             about = json.dumps(event["detail"].get("resource") or event["detail"])[:120]
             yield f"{event['source']}, {event['detail-type']}, {about}: matched by {hit}, not {wanted}"
@@ -517,6 +520,44 @@ def rules_match_what_they_should_and_nothing_else(infra):
         permitted = [p for p in infra.resources("AWS::Lambda::Permission").values() if logical_id(p["SourceArn"]) == name]
         if [logical_id(p["FunctionName"]) for p in permitted] != ["ReadyFunction"]:
             yield f"{name} may not call stasis-ready"
+
+
+@check
+def findings_of_other_accounts_are_those_that_start_it_and_nothing_else(infra):
+    """The three rules that findings pass are of one pattern, and what comes from elsewhere meets no other rule."""
+    own, bus = infra.template["Resources"]["FindingRule"]["Properties"]["EventPattern"], {"Ref": "FindingBus"}
+    here = {n: r for n, r in infra.resources("AWS::Events::Rule").items() if "EventBusName" in r}
+    if [(n, r["EventBusName"], r["EventPattern"]) for n, r in here.items()] != [("ForwardedFindingRule", bus, own)]:
+        yield "another bus than the default one has other rules than the one for forwarded findings, or its pattern is another"
+    forward = infra.member["Resources"]["FindingRule"]
+    if forward["Properties"]["EventPattern"] != own:
+        yield "member.yaml forwards other findings than template.yaml takes"
+    (target,) = forward["Properties"]["Targets"]
+    name = infra.template["Resources"]["FindingBus"]["Properties"]["Name"]
+    arn = {"Fn::Sub": f"arn:${{AWS::Partition}}:events:${{HubRegion}}:${{HubAccount}}:event-bus/{name}"}
+    allowed = infra.member["Resources"]["ForwardRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    if target["Arn"] != arn or [(s["Action"], s["Resource"]) for s in allowed] != [("events:PutEvents", arn)]:
+        yield f"member.yaml forwards to {target['Arn']} by a role that may {allowed}"
+    # Where an organisation is let in as a whole, EventBridge wants the rule's own role.
+    if logical_id(target.get("RoleArn", {"Ref": ""})) != "ForwardRole" or not target.get("RetryPolicy", {}).get("MaximumRetryAttempts"):
+        yield "member.yaml forwards without a role, or does not retry"
+    if {"InputPath", "InputTransformer", "Input"} & set(target):
+        yield "member.yaml changes the finding"
+    if logical_id(target.get("DeadLetterConfig", {}).get("Arn", {"Ref": ""})) != "UndeliveredFindings":
+        yield "a finding that cannot be forwarded is lost"
+    writes = infra.member["Resources"]["UndeliveredFindingsPolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+    if writes.get("Condition") != {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["FindingRule", "Arn"]}}} and writes.get("Condition") != {
+        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "FindingRule.Arn"}}
+    }:
+        yield "the queue of findings that cannot be forwarded takes what others write, or not what the rule does"
+    (policy,) = infra.resources("AWS::Events::EventBusPolicy").values()
+    if policy["EventBusName"] != bus or policy["Statement"].get("Condition") != {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}:
+        yield "the bus takes events from outside the organisation"
+    for name in ("FindingRule", "ForwardRole", "UndeliveredFindings", "UndeliveredFindingsPolicy", "UndeliveredFindingsAlarm"):
+        if infra.member["Resources"][name].get("Condition") != "FindingsAreForwarded":
+            yield f"{name} of member.yaml is made where nothing is forwarded"
+    if infra.template["Resources"]["FindingBusPolicy"].get("Condition") != "TakesForwardedFindings":
+        yield "the bus takes events although no organisation is named"
 
 
 @check
@@ -547,6 +588,65 @@ def every_run_without_a_report_raises_an_alarm(infra):
                 said = (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"], alarm["AlarmActions"])
                 if said != ("Sum", 1, "GreaterThanOrEqualToThreshold", [{"Ref": "NotificationTopic"}]):
                     yield f"the alarm about {metric} of {resource}StateMachine is {said}"
+
+
+@check
+def every_function_is_watched(infra):
+    """Its failures, its throttles, and how near it comes to its time limit: by its own alarm, which names it."""
+    alarms = infra.resources("AWS::CloudWatch::Alarm")
+    for name, function in infra.resources("AWS::Serverless::Function").items():
+        limit = function.get("Timeout", infra.template["Globals"]["Function"]["Timeout"])
+        for metric, statistic, most in (("Errors", "Sum", 3), ("Throttles", "Sum", 1), ("Duration", "Maximum", limit * 1000 * 0.8)):
+            about = [{"Name": "FunctionName", "Value": {"Ref": name}}]
+            mine = [a for a in alarms.values() if (a["Namespace"], a["MetricName"], a["Dimensions"]) == ("AWS/Lambda", metric, about)]
+            if [(a["Statistic"], a["Threshold"], a["ComparisonOperator"]) for a in mine] != [(statistic, most, "GreaterThanOrEqualToThreshold")]:
+                yield f"{metric} of {name} is watched by {mine}: run check.py --write-member"
+    for name, alarm in alarms.items():
+        if alarm.get("AlarmActions") != [{"Ref": "NotificationTopic"}] or alarm.get("TreatMissingData") != "notBreaching":
+            yield f"{name} tells nobody, or takes silence for trouble"
+
+
+@check
+def metrics_are_those_that_functions_tell(infra):
+    """A misspelt metric or dimension is an alarm that never comes."""
+    source = (ROOT / "shared/handler/src/telemetry.rs").read_text()
+    told = {
+        metric: tuple(re.findall(r'"(\w+)"', dimensions))
+        for dimensions, metric in re.findall(r'"Dimensions": \[\[(.*?)\]\],\s+"Metrics": \[\{"Name": "(\w+)"', source)
+    }
+    statuses = set(re.findall(r'=> "([A-Z_]+)"', (ROOT / "shared/model/src/outcome.rs").read_text()))
+    steps = set(re.findall(r'=> "([A-Z_]+)"', (ROOT / "shared/model/src/stage.rs").read_text()))
+    if set(told) != {"StageDuration", "StageOutcome", "RunOutcome", "TimeToContain"}:
+        yield f"functions tell {sorted(told)}"
+    ours = {n: a for n, a in infra.resources("AWS::CloudWatch::Alarm").items() if a["Namespace"] == "Stasis"}
+    for name, alarm in ours.items():
+        if tuple(d["Name"] for d in alarm["Dimensions"]) != told.get(alarm["MetricName"]):
+            yield f"{name} watches {alarm['MetricName']} by other dimensions than it is told with"
+        if any(d["Name"] == "Status" and d["Value"] not in statuses for d in alarm["Dimensions"]):
+            yield f"{name} watches a status that no run ends with"
+    partial = [a["Threshold"] for a in ours.values() if a["Dimensions"] == [{"Name": "Status", "Value": "PARTIAL"}]]
+    if partial != [1]:
+        yield "nobody hears of a run that ended PARTIAL"
+    body = infra.one("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
+    shown = json.loads(body)
+    for widget in shown["widgets"]:
+        rows = widget["properties"].get("metrics", [])
+        if rows and rows[0][0] == "Stasis":
+            metric, *dimensions = [cell for cell in rows[0][1:] if isinstance(cell, str)]
+            if tuple(dimensions[::2]) != told.get(metric):
+                yield f"the dashboard shows {metric} by {dimensions[::2]}"
+            for row in rows if dimensions else []:
+                if row[-1] not in statuses:
+                    yield f"the dashboard shows runs that ended {row[-1]}"
+    for dimensions, metric in re.findall(r"\{Stasis,([\w,]+)\} MetricName=\\\\?\"(\w+)", body):
+        if tuple(dimensions.split(",")) != told.get(metric):
+            yield f"the dashboard searches {metric} by {dimensions}"
+    for status in re.findall(r'Status=\\\\?"(\w+)', body):
+        if status not in steps:
+            yield f"the dashboard searches for stages that ended {status}"
+    level = infra.template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"]
+    if level not in ("TRACE", "DEBUG", "INFO"):
+        yield f"Lambda drops the lines of metrics, which are of level INFO, at {level}"
 
 
 @check
@@ -1216,26 +1316,62 @@ def contract_holds(infra):
             yield f"parameter {name} lacks a description, a default or limits"
 
 
+def bare(value):
+    """What a string of HCL says; python-hcl2 leaves the quotes and what they escape."""
+    if isinstance(value, list):
+        return ",".join(map(bare, value))
+    text = str(value)
+    return json.loads(text).replace("$${", "${").replace("%%{", "%{") if text.startswith('"') else text
+
+
+@check
+def terraform_has_the_same_parameters(infra):
+    """Read from the module as it lies there: the name, description, default and limits of every parameter, and where it goes."""
+    variables = {bare(n): v for m in infra.modules.values() for block in m.get("variable", []) for n, v in block.items()}
+    wanted = {terraform.variable_name(n): (n, p) for n, p in terraform.open_parameters(infra.template).items()}
+    own = {"package_folder", "artefact_bucket", "artefact_prefix"}
+    if set(variables) != set(wanted) | own:
+        yield f"the module has the variables {sorted(set(variables) ^ (set(wanted) | own))} too much or too little"
+    for name, (parameter_name, parameter) in wanted.items():
+        variable = variables.get(name, {})
+        if bare(variable.get("description", "")) != parameter["Description"] or bare(variable.get("default", "?")) != str(parameter["Default"]):
+            yield f"{name} has another description or default than {parameter_name}: run python -m installer.terraform"
+        limits = json.dumps(variable.get("validation"), ensure_ascii=False)
+        for limit in ("AllowedValues", "MinValue", "MaxValue", "AllowedPattern"):
+            for value in listed(parameter.get(limit, [])):
+                quoted = limit == "AllowedPattern" or limit == "AllowedValues" and parameter["Type"] != "Number"
+                text = json.dumps(terraform.quoted(value), ensure_ascii=False)[1:-1] if quoted else str(value)
+                if text not in limits:
+                    yield f"{name} has not the limit {value} of {parameter_name}"
+    given = next(m["locals"][0]["parameters"] for n, m in infra.modules.items() if n == "parameters.tf")
+    for name, (parameter_name, _) in wanted.items():
+        if f"var.{name}" not in str(given.get(parameter_name, "")):
+            yield f"{parameter_name} is not given to the stack"
+    main = json.dumps(infra.modules["main.tf"])
+    for used in set(re.findall(r"var\.(\w+)", main)) - set(variables):
+        yield f"main.tf names var.{used}, which there is not"
+    stacks = {bare(n): s for r in infra.modules["main.tf"]["resource"] for n, s in r.get('"aws_cloudformation_stack"', {}).items()}
+    made = infra.template["Parameters"].keys() | templates.ARTEFACT_PARAMETERS
+    hub, member = json.dumps(stacks.get("hub", {})), stacks.get("member", {}).get("parameters", {})
+    for name in sorted(made - set(terraform.open_parameters(infra.template)) - {"CollectorX8664", "CollectorArm64"}):
+        if name not in hub:
+            yield f"the module does not give {name} to the hub"
+    for name in sorted(set(member) - set(infra.member["Parameters"]) - {"__is_block__"}):
+        yield f"the module gives {name} to member.yaml, which has no such parameter"
+    for name in (package.HUB, "member.yaml", *package.COLLECTORS.values()):
+        if name not in main:
+            yield f"the module does not take {name} from the package"
+    for name, file in (("variables.tf", terraform.variables), ("parameters.tf", terraform.parameters)):
+        if infra.modules[name] != hcl2.loads(file(infra.template)):
+            yield f"infra/terraform/{name} is not what template.yaml makes it: run python -m installer.terraform"
+
+
 # ---------------------------------------------------------------- linters
 
 
-class NoManagedPolicies:
-    """Our roles name no managed policy, so the translator has nothing to look up."""
-
-    def load(self):
-        return {}
-
-
 def plain_template():
-    """The SAM template as the plain CloudFormation that it becomes, local paths replaced as packaging replaces them."""
-    template = yaml_parse((ROOT / "infra/template.yaml").read_text())
-    for resource in template["Resources"].values():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Serverless::Function":
-            properties["CodeUri"] = {"Bucket": "packaged", "Key": "function.zip"}
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            properties["Definition"] = json.loads((ROOT / "infra" / properties.pop("DefinitionUri")).read_text())
-    return json.dumps(transform(template, {}, NoManagedPolicies()), indent=1)
+    """The SAM template as the plain CloudFormation that it becomes when it is packaged."""
+    return json.dumps(templates.plain(ROOT / "infra", lambda stage: f"functions/{stage}.zip"), indent=1)
 
 
 def lint_with_cfn_lint(text):
@@ -1355,6 +1491,36 @@ def spokes(infra):
     return roles
 
 
+def alarms(infra):
+    """The alarms of each function: one error is retried, so only several are told; a throttle and a call near its time limit always."""
+    made = {}
+    for name, function in infra.resources("AWS::Serverless::Function").items():
+        stage = function["FunctionName"]
+        limit = function.get("Timeout", infra.template["Globals"]["Function"]["Timeout"])
+        for metric, statistic, period, threshold, said in (
+            ("Errors", "Sum", 300, 3, f"{stage} failed three times within five minutes; a single failure is tried again."),
+            ("Throttles", "Sum", 60, 1, f"{stage} was throttled: the account's concurrency is used up, and stages wait."),
+            ("Duration", "Maximum", 60, limit * 800, f"{stage} took more than 80 % of its {limit} s. A call over its limit is cut off."),
+        ):
+            made[f"{name.removesuffix('Function')}{metric}Alarm"] = {
+                "Type": "AWS::CloudWatch::Alarm",
+                "Properties": {
+                    "AlarmDescription": said,
+                    "Namespace": "AWS/Lambda",
+                    "MetricName": metric,
+                    "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": name}}],
+                    "Statistic": statistic,
+                    "Period": period,
+                    "EvaluationPeriods": 1,
+                    "Threshold": threshold,
+                    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+                    "TreatMissingData": "notBreaching",
+                    "AlarmActions": [{"Ref": "NotificationTopic"}],
+                },
+            }
+    return made
+
+
 def write_member():
     """Puts the scripts into their document, and the documents into member.yaml; the rest of both stays as it is. Likewise the
     script that mounts evidence into examine.yaml."""
@@ -1365,6 +1531,13 @@ def write_member():
 
         def ignore_aliases(self, data):
             return True
+
+    file = ROOT / "infra/template.yaml"
+    before, rest = file.read_text().split("  # Alarms: from here\n", 1)
+    after = rest.split("  # Alarms: to here\n", 1)[1]
+    content = textwrap.indent(yaml.dump(alarms(Infra()), Dumper=Indented, sort_keys=False, width=10**9), "  ")
+    file.write_text(f"{before}  # Alarms: from here\n{content}  # Alarms: to here\n{after}")
+    print("infra/template.yaml now holds the alarms of the functions")
 
     acquisition = ROOT / "infra/ssm/acquire-memory.json"
     document = json.loads(acquisition.read_text())

@@ -142,6 +142,63 @@ DEFECTS = [
         "rules_match_what_they_should_and_nothing_else",
         lambda i: resource(i, "DrillRule")["Targets"][0].pop("RetryPolicy"),
     ),
+    (
+        "a member that forwards every finding",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: i.member["Resources"]["FindingRule"]["Properties"]["EventPattern"].pop("detail"),
+    ),
+    (
+        "a bus for everybody",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: resource(i, "FindingBusPolicy")["Statement"].pop("Condition"),
+    ),
+    (
+        "a drill on the bus of other accounts",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: setting(resource(i, "DrillRule"), "EventBusName", {"Ref": "FindingBus"}),
+    ),
+    (
+        "a forwarding without dead letters",
+        "findings_of_other_accounts_are_those_that_start_it_and_nothing_else",
+        lambda i: i.member["Resources"]["FindingRule"]["Properties"]["Targets"][0].pop("DeadLetterConfig"),
+    ),
+    (
+        "a new parameter that Terraform does not know",
+        "terraform_has_the_same_parameters",
+        lambda i: setting(i.template["Parameters"], "Novelty", dict(i.template["Parameters"]["Owner"])),
+    ),
+    (
+        "a limit that Terraform does not know",
+        "terraform_has_the_same_parameters",
+        lambda i: setting(i.template["Parameters"]["RetentionDays"], "MaxValue", 3650),
+    ),
+    (
+        "a function that nobody watches",
+        "every_function_is_watched",
+        lambda i: i.template["Resources"].pop("MemoryThrottlesAlarm"),
+    ),
+    (
+        "a time limit that its alarm does not know",
+        "every_function_is_watched",
+        lambda i: setting(resource(i, "VerifyFunction"), "Timeout", 300),
+    ),
+    (
+        "an alarm about a misspelt metric",
+        "metrics_are_those_that_functions_tell",
+        lambda i: setting(resource(i, "PartialRunAlarm"), "MetricName", "RunOutcomes"),
+    ),
+    (
+        "a dashboard of a misspelt metric",
+        "metrics_are_those_that_functions_tell",
+        lambda i: setting(
+            resource(i, "Dashboard"), "DashboardBody", {"Fn::Sub": resource(i, "Dashboard")["DashboardBody"]["Fn::Sub"].replace("StageDuration", "StageTime")}
+        ),
+    ),
+    (
+        "a log level that drops metrics",
+        "metrics_are_those_that_functions_tell",
+        lambda i: setting(i.template["Globals"]["Function"]["LoggingConfig"], "ApplicationLogLevel", "WARN"),
+    ),
     ("a dead-letter queue without policy", "undelivered_events_are_kept", lambda i: i.template["Resources"].pop("UndeliveredEventsPolicy")),
     (
         "a queue policy that forgets a rule",

@@ -48,6 +48,21 @@ CORRECTIONS = [
         "Range is ignored where a version is named",
         "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
     ),
+    (
+        "cloudformation Conditions",
+        "AWS::AccountId and its like are not known in a condition, so that each is unequal to whatever it is compared with",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-conditions.html",
+    ),
+    (
+        "cloudformation AWS::SSM::Document",
+        "the type is not known; here the document is made at the local AWS' Systems Manager, which is moto's",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ssm-document.html",
+    ),
+    (
+        "cloudformation AWS::Events::EventBusPolicy",
+        "the type is not known; here the statement goes into the policy of the bus, and nobody asks it",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-events-eventbuspolicy.html",
+    ),
 ]
 
 # The account of the role that is being assumed, and the name of its session.
@@ -281,6 +296,68 @@ def described(headers: dict[str, str], body: bytes, short: Any) -> dict[str, Any
     return {"operation": fields.pop("Action", ""), "parameters": short(fields)}
 
 
+def apply_pseudo_parameters() -> None:
+    """The account, the Region and the partition, as a condition may name them."""
+    from ministack.core.responses import get_account_id, get_region
+    from ministack.services.cloudformation import changesets, engine, handlers, stacks
+
+    original = engine._evaluate_conditions
+
+    def evaluate(template: dict[str, Any], params: dict[str, Any]) -> dict[str, bool]:
+        pseudo = {"AWS::AccountId": get_account_id(), "AWS::Region": get_region(), "AWS::Partition": "aws"}
+        return original(template, {**{name: {"Value": value} for name, value in pseudo.items()}, **params})
+
+    for module in (changesets, engine, handlers, stacks):
+        module._evaluate_conditions = evaluate
+
+
+def apply_types_of_resources() -> None:
+    """The types that CloudFormation knows and MiniStack does not."""
+    import boto3
+    from ministack.core.responses import get_account_id, get_region
+    from ministack.services import eventbridge
+    from ministack.services.cloudformation import provisioners
+
+    # The environment of this process says where Systems Manager answers; the key says for which account.
+    def systems_manager() -> Any:
+        return boto3.client("ssm", region_name=get_region(), aws_access_key_id=get_account_id(), aws_secret_access_key="local")
+
+    def document(properties: dict[str, Any]) -> dict[str, Any]:
+        return {"Name": properties["Name"], "Content": json.dumps(properties["Content"]), "DocumentFormat": "JSON"}
+
+    def create_document(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
+        systems_manager().create_document(**document(properties), DocumentType=properties["DocumentType"])
+        return properties["Name"], {}
+
+    def update_document(name: str, _old: Any, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
+        newest = systems_manager().update_document(**document(properties), DocumentVersion="$LATEST")
+        version = newest["DocumentDescription"]["DocumentVersion"]
+        systems_manager().update_document_default_version(Name=name, DocumentVersion=version)
+        return name, {}
+
+    def delete_document(name: str, _properties: Any) -> None:
+        systems_manager().delete_document(Name=name)
+
+    def create_statement(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
+        bus = properties.get("EventBusName", "default")
+        statement = {**properties["Statement"], "Sid": properties["StatementId"]}
+        policy = eventbridge._event_bus_policies.setdefault(bus, {"Version": "2012-10-17", "Statement": []})
+        policy["Statement"] = [s for s in policy["Statement"] if s.get("Sid") != statement["Sid"]] + [statement]
+        return f"{bus}|{statement['Sid']}", {}
+
+    def update_statement(_id: str, _old: Any, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+        return create_statement("", properties, stack)
+
+    def delete_statement(_id: str, properties: dict[str, Any]) -> None:
+        named = {"EventBusName": properties.get("EventBusName", "default"), "StatementId": properties["StatementId"]}
+        eventbridge._remove_permission(named)
+
+    provisioners._RESOURCE_HANDLERS |= {
+        "AWS::SSM::Document": {"create": create_document, "update": update_document, "delete": delete_document},
+        "AWS::Events::EventBusPolicy": {"create": create_statement, "update": update_statement, "delete": delete_statement},
+    }
+
+
 def main() -> None:
     fd, home, *members = int(sys.argv[1]), *sys.argv[2:]
 
@@ -296,6 +373,8 @@ def main() -> None:
     apply_spokes(home, members)
     apply_task_tokens()
     apply_ranges_of_versions()
+    apply_pseudo_parameters()
+    apply_types_of_resources()
     config = Config()
     config.bind = [f"fd://{fd}"]
     config.keep_alive_timeout = 75

@@ -465,9 +465,15 @@ class LocalAws:
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(invoke, names))
+        aimed = {
+            rule["Name"]
+            for bus in events.list_event_buses()["EventBuses"]
+            for rule in events.list_rules(EventBusName=bus["Name"])["Rules"]
+            if events.list_targets_by_rule(Rule=rule["Name"], EventBusName=bus["Name"])["Targets"]
+        }
         for rule in rules:
             rule = rule.split("|")[-1].split("/")[-1]
-            if not events.list_targets_by_rule(Rule=rule)["Targets"]:
+            if rule not in aimed:
                 raise LocalAwsError(f"the rule {rule} has no target")
         bucket = self.outputs.get("EvidenceBucket")
         if not bucket:

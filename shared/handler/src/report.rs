@@ -7,6 +7,7 @@ use crate::notify::publish;
 use crate::seal::seal;
 use crate::settings::Settings;
 use crate::stage::{case_of, case_span, keep_report, load_case};
+use crate::telemetry;
 use crate::ticket::tell;
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize as _, Serialize};
@@ -53,6 +54,10 @@ pub async fn answer(cloud: &Cloud, settings: &Settings, topic: &str, mut input: 
         return tell_of_failure(cloud, settings, topic, &case, &stage).instrument(span).await.map_err(Diagnostic::from);
     }
     let written = Box::pin(write(cloud, settings, topic, case, last)).instrument(span).await;
+    // Counted once: the run reports again when evidence is complete.
+    if let (Ok(result), true) = (&written, last) {
+        telemetry::tell(&telemetry::of_run(result.case_id.as_ref(), result.status, now()));
+    }
     written.map(|result| Answer::Run(Box::new(result))).map_err(Diagnostic::from)
 }
 
@@ -141,6 +146,7 @@ async fn write(
         size,
     };
     let outcome = keep_report(cloud, own_report(&case, started_at, &conclusion, page, &failures)).await?;
+    tell_how_long(&material);
     let sealed = seal(cloud, settings, &case, last).await?;
     // The report was written before this was known, so it does not say so; the answer does.
     if let Some(problem) = unheard {
@@ -158,6 +164,17 @@ async fn write(
         instance.stages.insert(Stage::Report, outcome.clone());
     }
     Ok(result)
+}
+
+/// Tells how long containment took, with the first report after it.
+fn tell_how_long(material: &Material<'_>) {
+    let Some(contained) = material.contained_at() else { return };
+    let told = material.reports.iter().any(|kept| kept.stage == Stage::Report && kept.finished_at >= contained);
+    if !told && !material.is_release() {
+        let approval = material.approval().filter(|answer| answer.contain);
+        let allowed = approval.map_or(material.case.opened_at, |answer| answer.at);
+        telemetry::tell(&telemetry::of_containment(&material.case.case_id, allowed, contained));
+    }
 }
 
 /// The answer of a run whose case another has taken over: that one reports, so that the newest report is never of a run that

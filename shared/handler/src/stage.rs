@@ -3,6 +3,7 @@
 
 use crate::HandlerError;
 use crate::settings::Settings;
+use crate::telemetry;
 use futures::TryFutureExt as _;
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
@@ -381,6 +382,7 @@ fn summary(
 /// Writes the report, create-only, and gives the short answer that stands for it. What was done counts even
 /// where it cannot be written down: the answer then says that, instead of an error that would hide it.
 pub(crate) async fn keep_report(cloud: &Cloud, mut report: StageReport) -> Result<StageOutcome, HandlerError> {
+    telemetry::tell(&telemetry::of_stage(&report));
     let folder = format!("{}stages/{}/", prefix(&report.case_id), report.stage);
     // The one before it is known by number alone where its own answer got lost: the chain is of what was kept.
     if report.attempt > 1 && report.previous.is_none() {
@@ -414,7 +416,10 @@ pub(crate) async fn keep_first_report(cloud: &Cloud, report: StageReport) -> Res
     })?;
     let hash = sha256(&body);
     match cloud.create(&key, "application/json", body).await {
-        Ok(Created::Yes { .. }) => Ok(report.outcome(Some(FileRef { key, sha256: hash }))),
+        Ok(Created::Yes { .. }) => {
+            telemetry::tell(&telemetry::of_stage(&report));
+            Ok(report.outcome(Some(FileRef { key, sha256: hash })))
+        }
         Ok(Created::Exists) => Ok(report.outcome(None)),
         Err(error) => Ok(unrecorded(&report, &error)),
     }

@@ -9,6 +9,7 @@ use crate::joining::{Joined, join as join_case};
 use crate::notify::publish;
 use crate::settings::Settings;
 use crate::stage::{case_span, keep_first_report, keep_report};
+use crate::telemetry;
 use crate::ticket::tell;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join, join_all, join3};
@@ -66,7 +67,17 @@ pub async fn answer(
     payload: &RawValue,
 ) -> Result<TriageAnswer, Diagnostic> {
     let (execution, input) = open_envelope(payload);
-    decide(cloud, settings, topic, &execution, input).await.map_err(Diagnostic::from)
+    let answer = decide(cloud, settings, topic, &execution, input).await;
+    // What opens a case is counted when its run reports.
+    let ended = match &answer {
+        Ok(TriageAnswer::Open { ended, .. }) => ended.as_slice(),
+        Ok(TriageAnswer::End { output }) => std::slice::from_ref(output),
+        Err(_) => &[],
+    };
+    for result in ended {
+        telemetry::tell(&telemetry::of_run(result.case_id.as_ref(), result.status, now()));
+    }
+    answer.map_err(Diagnostic::from)
 }
 
 /// The execution and its input, byte for byte; a call by hand comes without envelope.
