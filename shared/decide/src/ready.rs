@@ -597,6 +597,7 @@ mod tests {
     fn each_thing_that_is_missing_is_told_with_what_it_means() {
         use CheckStatus::{Fail, Missing, Unknown};
         type Spoil = fn(&mut Case, &mut ReadyFacts);
+        type Line = (Spoil, Verdict, Vec<(&'static str, CheckStatus)>);
         fn endpoints(facts: &mut ReadyFacts) -> &mut Endpoints {
             match facts.vpcs.values_mut().next().map(|known| &mut known.endpoints) {
                 Some(Observed::Known(endpoints)) => endpoints,
@@ -624,7 +625,7 @@ mod tests {
         const S3: &str = "S3 reached from quarantine";
         const KEYS: &str = "disks encrypted and copied";
         const DETACH: &str = "can be detached";
-        let table: Vec<(Spoil, Verdict, Vec<(&str, CheckStatus)>)> = vec![
+        let table: Vec<Line> = vec![
             (|c, _| c.baseline.instance.state = "stopped".to_owned(), Verdict::NotReady, vec![("running", Fail)]),
             (|c, _| c.baseline.instance.spot = true, Verdict::Limited, vec![("can be protected", Fail)]),
             (
