@@ -70,6 +70,11 @@ class Aws:
         config = Config(retries={"mode": "standard", "total_max_attempts": 5})
         return self._session.client(service, region_name=self.region, config=config)
 
+    def public_key(self, key: str) -> bytes:
+        """The public half of an asymmetric key of KMS, as DER."""
+        with in_words(f"reading the public half of {key}"):
+            return bytes(self.client("kms").get_public_key(KeyId=key)["PublicKey"])
+
     # -- the bucket of the package ----------------------------------------------------------------------------------
 
     @property

@@ -5,9 +5,12 @@ Whatever can be refused is refused before anything is made.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import pathlib
 import sys
+import textwrap
 from typing import Callable
 
 from . import InstallError, package, parameters, templates
@@ -72,6 +75,7 @@ class Install:
         for name, digest in self._collectors().items():
             aws.put_once(hub.outputs["EvidenceBucket"], f"tools/collector/{digest}", self._read(name))
         self.say("collectors: in the evidence bucket")
+        self._keep_public_key(aws, hub.outputs["SigningKeyArn"])
         self._keep(aws, values)
         self.email = values["NotificationEmail"]
         return hub.outputs
@@ -144,6 +148,21 @@ class Install:
         }
         self.answers.parent.mkdir(parents=True, exist_ok=True)
         self.answers.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _keep_public_key(self, aws: Aws, key: str) -> None:
+        """Keeps the public half of the key that signs cases here: who checks a case later must not take it from the case."""
+        der = aws.public_key(key)
+        lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
+        file = self.answers.parent / f"signing-key-{aws.account}-{aws.region}.pem"
+        text = "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+        before = file.read_text(encoding="utf-8") if file.is_file() else text
+        if before != text:
+            # Only a new installation has a new key; anything else is a matter for whoever answers for the evidence.
+            file.rename(file.with_name(f"{file.stem}-before-{hashlib.sha256(before.encode()).hexdigest()[:8]}.pem"))
+            self.say(f"the signing key is ANOTHER than at the last deployment from here: the former one is kept beside {file}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        self.say(f"public key of the cases: {file}, SHA-256 {hashlib.sha256(der).hexdigest()}; keep a copy where nobody of this account can change it")
 
     # -- stacks ----------------------------------------------------------------------------------------------------
 

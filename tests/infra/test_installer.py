@@ -8,6 +8,7 @@ of a stack.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -349,6 +350,10 @@ class Deploys(Case):
             self.assertEqual(chosen[parameter], hashlib.sha256(content).hexdigest())
             there = s3.get_object(Bucket=outputs["EvidenceBucket"], Key=f"tools/collector/{chosen[parameter]}")
             self.assertEqual(there["Body"].read(), content)
+        (public,) = self.temporary.glob("signing-key-*.pem")
+        key = self.aws.client("kms", hub=True).get_public_key(KeyId=outputs["SigningKeyArn"])["PublicKey"]
+        self.assertEqual(base64.b64decode("".join(public.read_text().splitlines()[1:-1])), key)
+        self.assertIn(hashlib.sha256(key).hexdigest(), output)
         kept = json.loads((self.temporary / "answers.json").read_text())
         self.assertEqual(kept["111122223333/eu-central-1"], {"Decision": "preserve", "NotificationEmail": "security@example.org", "RetentionDays": "30"})
         self.bucket = outputs["EvidenceBucket"]
@@ -522,6 +527,9 @@ class Deploys(Case):
         self.assertEqual(self.resources(install.MEMBER)["FlowLogs"], "/stasis/flow-logs")
         self.assertNotEqual(self.resources(install.HUB)["EvidenceBucket"], outputs["EvidenceBucket"])
         self.assertIn(outputs["EvidenceBucket"], self.buckets())
+        # The key that signs is another one; that of before is what the cases of before are checked with.
+        self.assertIn("the signing key is ANOTHER", output)
+        self.assertEqual(len(list(self.temporary.glob("signing-key-*.pem"))), 2)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ CORRECTIONS = [
     ),
     (
         "cloudformation Conditions",
-        "AWS::AccountId and its like are not known in a condition, so that each is unequal to whatever it is compared with",
+        "AWS::AccountId and its like are not known in a condition, so that each is unequal to whatever it is compared with; nor is Fn::Split",
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-conditions.html",
     ),
     (
@@ -303,9 +303,20 @@ def apply_pseudo_parameters() -> None:
 
     original = engine._evaluate_conditions
 
+    def split(value: Any, params: dict[str, Any]) -> Any:
+        if isinstance(value, list):
+            return [split(item, params) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) != {"Fn::Split"}:
+            return {name: split(item, params) for name, item in value.items()}
+        separator, text = value["Fn::Split"]
+        return str(params[text["Ref"]]["Value"] if isinstance(text, dict) else text).split(separator)
+
     def evaluate(template: dict[str, Any], params: dict[str, Any]) -> dict[str, bool]:
         pseudo = {"AWS::AccountId": get_account_id(), "AWS::Region": get_region(), "AWS::Partition": "aws"}
-        return original(template, {**{name: {"Value": value} for name, value in pseudo.items()}, **params})
+        known = {**{name: {"Value": value} for name, value in pseudo.items()}, **params}
+        return original({**template, "Conditions": split(template.get("Conditions", {}), known)}, known)
 
     for module in (changesets, engine, handlers, stacks):
         module._evaluate_conditions = evaluate

@@ -34,7 +34,7 @@ from recording import Incomplete, Recording, read
 REASONS = Path(__file__).parent / "granted-not-called.json"
 MEMBER_ACCOUNT = "333344445555"
 # The roles that functions act as; those of state machines, rules and flow logs are for AWS' own services.
-NOT_OF_FUNCTIONS = {"ContainRole", "ReleaseMachineRole", "StartContainRole", "QuarantineInstanceRole", "FlowLogsRole"}
+NOT_OF_FUNCTIONS = {"ForwardRole", "ContainRole", "ReleaseMachineRole", "StartContainRole", "QuarantineInstanceRole", "FlowLogsRole"}
 # What parameters of the template name, and what they name in the local AWS.
 OF_SETTINGS = {
     "ssm:GetParameter": (r":parameter/.*", ":parameter/stasis/policy"),

@@ -83,7 +83,7 @@ class Recorded(unittest.TestCase):
         self.assertEqual(deployed, {None, BOUNDARY})
         self.assertEqual({found for found in arns[0].values()}, {None})
         self.assertEqual({found for found in arns[1].values()}, {BOUNDARY})
-        self.assertEqual(len(arns[0]), 19)
+        self.assertEqual(len(arns[0]), 20)
         called = {(c["function"], c["service"], c["operation"]) for name in ("moto", "ministack") for c in lines[name]}
         self.assertIn(("triage", "ec2", "DescribeInstances"), called)
         self.assertIn(("triage", "s3", "PUT"), called)
@@ -142,8 +142,8 @@ class Elsewhere(unittest.TestCase):
         return {name: bounded.get("PermissionsBoundaryArn") for name, bounded in found.items()}
 
     def test_every_role_takes_what_the_parameter_names(self) -> None:
-        # Thirteen stages that work beside the instance, the quarantined instances' and that of flow logs.
-        for kind, roles in {"member": 15, "evidence-account": 1}.items():
+        # Thirteen stages that work beside the instance, readiness, the quarantined instances' and that of flow logs.
+        for kind, roles in {"member": 16, "evidence-account": 1}.items():
             for boundary, wanted in {"": None, BOUNDARY: BOUNDARY}.items():
                 with self.subTest(f"{kind} {boundary}"):
                     found = self.boundaries(kind, boundary)

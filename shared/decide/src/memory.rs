@@ -578,16 +578,8 @@ mod tests {
     }
 
     fn facts() -> MemoryFacts {
-        MemoryFacts {
-            agent: case().baseline.agent.clone(),
-            machine: Observed::Known(Machine { architecture: "x86_64".to_owned(), memory_mib: 1024 }),
-            command: None,
-            upload: None,
-            manifests: Vec::new(),
-            summary: None,
-            image: None,
-            outcome: None,
-        }
+        let machine = Machine { architecture: "x86_64".to_owned(), memory_mib: 1024 };
+        MemoryFacts::unbegun(case().baseline.agent, Observed::Known(machine))
     }
 
     fn after(seconds: i64) -> Timestamp {

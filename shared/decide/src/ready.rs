@@ -558,16 +558,10 @@ mod tests {
             vpcs: BTreeMap::from([(vpc(), known)]),
             endpoint_groups: Observed::Known(BTreeMap::from([(group(), vec![anywhere])])),
             preserve: Observed::Known(sample::preserve_facts(&[])),
-            memory: MemoryFacts {
-                agent: case().baseline.agent,
-                machine: Observed::Known(Machine { architecture: "x86_64".to_owned(), memory_mib: 4096 }),
-                command: None,
-                upload: None,
-                manifests: Vec::new(),
-                summary: None,
-                image: None,
-                outcome: None,
-            },
+            memory: MemoryFacts::unbegun(
+                case().baseline.agent,
+                Observed::Known(Machine { architecture: "x86_64".to_owned(), memory_mib: 4096 }),
+            ),
             revoke: RevokeFacts {
                 association: nobody().map(|(): ()| None),
                 role: nobody().map(|(): ()| None),

@@ -368,9 +368,15 @@ impl Opener<'_> {
         let report = self.report(&case, failures, finding);
         let body = json(&case)?;
         // Whoever works on the case writes its first report; a second writer finds it there, as it finds the case.
-        let (written, outcome) = join(
+        // Who has claimed the instance in this call opens the case, and tells people at the same time: containment waits for it.
+        let (written, outcome, ()) = join3(
             self.cloud.create(&case_key, "application/json", body),
             keep_first_report(self.cloud, report).instrument(case_span(&case, Stage::Triage)),
+            async {
+                if is_new {
+                    self.tell_of_opening(&case).await;
+                }
+            },
         )
         .await;
         if written? == Created::Exists {
@@ -380,7 +386,9 @@ impl Opener<'_> {
             return self.joined(&case.instance, there).await;
         }
         case.stages.insert(Stage::Triage, outcome?);
-        self.tell_of_opening(&case).await;
+        if !is_new {
+            self.tell_of_opening(&case).await;
+        }
         Ok(TriageAnswer::Open { cases: vec![case], ended: Vec::new() })
     }
 

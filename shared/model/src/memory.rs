@@ -124,6 +124,22 @@ pub struct MemoryFacts {
     pub outcome: Option<Acquisition>,
 }
 
+impl MemoryFacts {
+    /// Before anything was begun.
+    pub fn unbegun(agent: Observed<Option<Agent>>, machine: Observed<Machine>) -> Self {
+        Self {
+            agent,
+            machine,
+            command: None,
+            upload: None,
+            manifests: Vec::new(),
+            summary: None,
+            image: None,
+            outcome: None,
+        }
+    }
+}
+
 /// An upload that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {

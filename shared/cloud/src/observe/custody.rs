@@ -1,9 +1,9 @@
 //! The chain of custody: what CloudTrail's event history shows of a case. CloudTrail shows a call some minutes after it was made.
 
+use super::evidence::LOOKUP;
 use super::time;
 use crate::{Cloud, CloudError};
-use aws_sdk_cloudtrail::types::{Event, LookupAttribute, LookupAttributeKey};
-use chrono::TimeDelta;
+use aws_sdk_cloudtrail::types::{Event, LookupAttributeKey};
 use serde_json::Value;
 use stasis_model::case::Case;
 use stasis_model::custody::{Act, Custody, FOLDER, Unconfirmed};
@@ -12,7 +12,6 @@ use stasis_model::stage::{Outcome, StageReport};
 use stasis_model::{SCHEMA, now};
 use std::collections::{BTreeMap, BTreeSet};
 
-const LOOKUP: &str = "cloudtrail:LookupEvents";
 /// How many resources are looked up by name: LookupEvents takes two calls a second for an account and region
 /// (<https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html>).
 const RESOURCES_MOST: usize = 12;
@@ -87,19 +86,7 @@ impl Cloud {
         key: LookupAttributeKey,
         value: &str,
     ) -> Result<(Vec<Event>, bool), CloudError> {
-        let attribute = LookupAttribute::builder()
-            .attribute_key(key)
-            .attribute_value(value)
-            .build()
-            .map_err(|error| CloudError::unusable(LOOKUP, value, error.to_string()))?;
-        let from = (case.opened_at - TimeDelta::minutes(1)).timestamp();
-        let mut pages = self
-            .cloudtrail
-            .lookup_events()
-            .lookup_attributes(attribute)
-            .start_time(aws_smithy_types::DateTime::from_secs(from))
-            .into_paginator()
-            .send();
+        let mut pages = self.events_of(case, key, value)?.into_paginator().send();
         let mut events = Vec::new();
         for _ in 0..PAGES_MOST {
             match pages.try_next().await.map_err(|error| CloudError::from_sdk(LOOKUP, value, &error))? {

@@ -66,16 +66,7 @@ impl Cloud {
             endpoint_groups: self.inbound(&groups).await.into(),
             vpcs,
             preserve: preserve.into(),
-            memory: MemoryFacts {
-                agent: case.baseline.agent.clone(),
-                machine: machine.into(),
-                command: None,
-                upload: None,
-                manifests: Vec::new(),
-                summary: None,
-                image: None,
-                outcome: None,
-            },
+            memory: MemoryFacts::unbegun(case.baseline.agent.clone(), machine.into()),
             revoke,
             claim: claim.into(),
         }
