@@ -127,6 +127,7 @@ class Infra:
         self.schema = json.loads((ROOT / "infra/policy/schema.json").read_text())
         self.built_in = json.loads((ROOT / "infra/policy/default.json").read_text())
         self.planned = planned()
+        self.threats = (ROOT / "docs/threat-model.md").read_text()
         self.modules = {p.name: hcl2.loads(p.read_text()) for p in (ROOT / "infra/terraform").glob("*.tf")}
         self.folders = sorted(p.parent.name for p in (ROOT / "functions").glob("*/Cargo.toml"))
 
@@ -921,6 +922,19 @@ def who_asks_about_runs_asks_about_containments_alone(infra):
                 yield f"{stage} may do more to executions than describe them"
             if not statement["Resource"].get("Fn::Sub", "").endswith(":${AWS::AccountId}:execution:stasis-contain:*"):
                 yield f"{stage} may ask about other executions than those of stasis-contain"
+
+
+@check
+def threat_model_names_tests_that_are_there(infra):
+    """An answer to a threat is worth what shows it: a test that was renamed, or taken out, is an answer no more."""
+    sources = [p for folder in ("cli", "collector", "functions", "shared", "symbols", "tests") for p in (ROOT / folder).rglob("*") if p.suffix in (".rs", ".py")]
+    there = {name for p in sources for name in re.findall(r"\b(?:fn|def) (?:test_)?(\w+)", p.read_text())}
+    # What is no test has fewer words.
+    named = {name for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+){3,})`", infra.threats)}
+    if not named:
+        yield "the threat model names no test"
+    for name in sorted(named - there):
+        yield f"docs/threat-model.md names {name}, and there is no such test"
 
 
 @check

@@ -566,6 +566,11 @@ DEFECTS = [
         lambda i: setting(statement(i, "scope", "PassDeliveryRole"), "Resource", "*"),
     ),
     (
+        "a threat that is answered by a test that nobody wrote",
+        "threat_model_names_tests_that_are_there",
+        lambda i: setattr(i, "threats", i.threats + "| `a_thing_that_nobody_has_tested` |"),
+    ),
+    (
         "records that may be written over",
         "evidence_is_locked_encrypted_and_private",
         lambda i: i.template["Resources"]["EvidenceBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"].pop(),

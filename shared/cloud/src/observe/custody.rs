@@ -6,7 +6,7 @@ use crate::{Cloud, CloudError};
 use aws_sdk_cloudtrail::types::{Event, LookupAttributeKey};
 use serde_json::Value;
 use stasis_model::case::Case;
-use stasis_model::custody::{Act, Custody, FOLDER, Unconfirmed};
+use stasis_model::custody::{Act, Custody, Unconfirmed};
 use stasis_model::disks::place_of;
 use stasis_model::stage::{Outcome, StageReport};
 use stasis_model::{SCHEMA, now};
@@ -64,19 +64,6 @@ impl Cloud {
             unconfirmed,
             cut,
         })
-    }
-
-    /// The newest chain of custody that is kept with a case; none where none is.
-    ///
-    /// # Errors
-    /// Where the bucket refuses or cannot be reached.
-    pub async fn kept_custody(&self, case: &Case) -> Result<Option<Custody>, CloudError> {
-        let listed = self.list(&format!("{}{FOLDER}", case.prefix())).await?;
-        // Named after the time.
-        match listed.iter().map(|object| &object.key).max() {
-            Some(newest) => self.fetch_json(newest).await,
-            None => Ok(None),
-        }
     }
 
     /// The records since the case was opened, and whether there are more.
