@@ -355,6 +355,9 @@ async fn who_did_what_is_in_the_case_as_cloudtrail_has_it() {
         assert!(by(Some(stage), what) > 0, "{stage} {what}: {custody:#}");
     }
     assert_eq!(by(None, "ec2:CreateTags"), 1, "what somebody else did is told apart: {custody:#}");
+    // A ticket is no stage's action, and nobody else's: it was made in a session of Stasis.
+    let ticket = acts.iter().find(|act| act["what"] == "ssm:CreateOpsItem").expect("the ticket");
+    assert_eq!((&ticket["stage"], &ticket["inSession"]), (&Value::Null, &json!(true)), "{custody:#}");
     let requests = |stage: &str| {
         let key = output["instances"][0]["stages"][stage]["report"]["key"].as_str().expect("a report").to_owned();
         async move { local().json(&key).await["actions"][0]["requestId"].clone() }

@@ -32,9 +32,13 @@ pub struct Act {
     pub request_id: Option<String>,
     /// CloudTrail's id of the record.
     pub event_id: String,
-    /// The stage that says the same of itself; none for what others did.
+    /// The stage that says the same of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// Whether the role session bears the name of a function of Stasis, or of the case. Whoever names a session may choose its
+    /// name: what no stage says of itself is told with who it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_session: bool,
 }
 
 /// Something that a stage says it did, and of which CloudTrail shows nothing.
@@ -77,8 +81,14 @@ impl Custody {
         self.acts.iter().filter(|act| act.stage.is_some()).count()
     }
 
+    /// What was done under the name of a function or of the case, and is no action in a stage's record: tickets, and the first of
+    /// two calls for one action.
+    pub fn in_sessions(&self) -> impl Iterator<Item = &Act> {
+        self.acts.iter().filter(|act| act.stage.is_none() && act.in_session)
+    }
+
     /// What others did meanwhile.
     pub fn by_others(&self) -> impl Iterator<Item = &Act> {
-        self.acts.iter().filter(|act| act.stage.is_none())
+        self.acts.iter().filter(|act| act.stage.is_none() && !act.in_session)
     }
 }

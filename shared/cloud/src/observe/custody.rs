@@ -35,18 +35,18 @@ impl Cloud {
         let mut cut = false;
         let by_name = resources.iter().take(RESOURCES_MOST).map(|id| (LookupAttributeKey::ResourceName, id.clone()));
         // Role sessions carry the name of the function at home, and elsewhere that of the case.
-        let sessions = match case.instance.account == self.home.account {
+        let sessions: BTreeSet<String> = match case.instance.account == self.home.account {
             true => reports.iter().map(|report| format!("stasis-{}", report.stage)).collect(),
             false => BTreeSet::from([case.case_id.to_string()]),
         };
-        let by_session = sessions.into_iter().map(|name| (LookupAttributeKey::Username, name));
+        let by_session = sessions.iter().map(|name| (LookupAttributeKey::Username, name.clone()));
         for (key, value) in by_name.chain(by_session) {
             let (events, more) = self.events(case, key, &value).await?;
             cut |= more;
             found.extend(events.into_iter().filter_map(|event| Some((event.event_id()?.to_owned(), event))));
         }
         let mut acts: Vec<Act> =
-            found.iter().filter_map(|(id, event)| act(id, event, case, &resources, &did)).collect();
+            found.iter().filter_map(|(id, event)| act(id, event, case, &resources, &did, &sessions)).collect();
         acts.sort();
         let shown: BTreeSet<&str> = acts.iter().filter_map(|act| act.request_id.as_deref()).collect();
         let unconfirmed = did
@@ -123,6 +123,7 @@ fn act(
     case: &Case,
     resources: &[String],
     did: &BTreeMap<String, (String, String)>,
+    sessions: &BTreeSet<String>,
 ) -> Option<Act> {
     let detail: Value = serde_json::from_str(event.cloud_trail_event()?).ok()?;
     if detail.get("readOnly").and_then(Value::as_bool) == Some(true) {
@@ -152,5 +153,6 @@ fn act(
         request_id,
         event_id: id.to_owned(),
         stage: ours.map(|(stage, _)| stage.clone()),
+        in_session: event.username().is_some_and(|name| sessions.contains(name)),
     })
 }

@@ -597,10 +597,14 @@ impl Page<'_> {
     fn custody(&self) -> Markup {
         let (words, Some(custody)) = (self.words, self.material.custody()) else { return html! {} };
         let others: Vec<&Act> = custody.by_others().collect();
-        let counts =
-            [plain(time(custody.read_at)), plain(custody.confirmed().to_string()), plain(others.len().to_string())];
+        let counts = [
+            plain(time(custody.read_at)),
+            plain(custody.confirmed().to_string()),
+            plain(custody.in_sessions().count().to_string()),
+            plain(others.len().to_string()),
+        ];
         let of_stages = custody.acts.iter().filter(|act| act.stage.is_some());
-        let mut acts: Vec<&Act> = others.into_iter().chain(of_stages).collect();
+        let mut acts: Vec<&Act> = others.into_iter().chain(custody.in_sessions()).chain(of_stages).collect();
         let more = acts.len().saturating_sub(ACTS_SHOWN);
         acts.truncate(ACTS_SHOWN);
         html! {
@@ -617,7 +621,9 @@ impl Page<'_> {
                             tr {
                                 td { (time(act.at)) }
                                 td.id data-label=(words.custody_who) {
-                                    @if let Some(stage) = &act.stage { (visible(stage)) } @else { strong { (foreign(&act.by)) } }
+                                    @if let Some(stage) = &act.stage { (visible(stage)) }
+                                    @else if act.in_session { (foreign(&act.by)) }
+                                    @else { strong { (foreign(&act.by)) } }
                                 }
                                 td data-label=(words.what) {
                                     (foreign(&act.what)) " " span.small { (foreign(&act.on.join(", "))) }

@@ -162,8 +162,8 @@ words! {
     evidence_of_host: "Volatile data and memory are what a compromised host said of itself. Snapshots, and what AWS recorded, are not.",
         "揮発性データとメモリは、侵害されたホスト自身から得たものです。スナップショットと AWS の記録はそうではありません。";
     custody: "Who did what", "操作の記録";
-    custody_about: "Calls that name this instance or what belongs to it, since the case was opened, as CloudTrail recorded them up to {}: {} by Stasis, {} by others.",
-        "ケースを開いてから {} までに CloudTrail に記録された、このインスタンスと関連リソースに対する操作：Stasis によるもの {} 件、それ以外 {} 件。";
+    custody_about: "Calls that name this instance or what belongs to it, from a minute before the case was opened, as CloudTrail recorded them up to {}: {} that a stage's record confirms, {} more in sessions of Stasis, {} by others.",
+        "ケースを開く 1 分前から {} までに CloudTrail に記録された、このインスタンスと関連リソースに対する操作：各段階の記録と一致するもの {} 件、そのほか Stasis のセッションによるもの {} 件、それ以外 {} 件。";
     custody_missing: "Not shown by CloudTrail: {} calls that the stages made.", "CloudTrail に現れていない各段階の操作：{} 件。";
     custody_more: "and {} more, in {}", "ほか {} 件は {} を参照";
     custody_who: "Who", "実行者";

@@ -106,7 +106,7 @@ fn custody(case: &Case, facts: &VerifyFacts, trail_pending: bool, plan: &mut Pla
     let others = custody.by_others().count();
     if others > 0 {
         plan.notes.push(format!(
-            "CloudTrail shows {others} calls by others that name this instance or what belongs to it, since the case was opened: see the file in custody/"
+            "CloudTrail shows {others} calls by others that name this instance or what belongs to it, since a minute before the case was opened: see the file in custody/"
         ));
     }
     false
@@ -460,6 +460,7 @@ mod tests {
             request_id: None,
             event_id: "e".to_owned(),
             stage: stage.map(str::to_owned),
+            in_session: stage.is_some(),
         };
         let missing =
             Unconfirmed { stage: "protect".to_owned(), words: "tag it".to_owned(), request_id: "r".to_owned() };
