@@ -1,7 +1,7 @@
 //! Ready: whether an instance could be contained and captured now, found out before there is an incident. It asks the
 //! stages' own plans over what AWS says now, in a case that is only supposed: what it says cannot drift from what they do.
 
-use crate::verify::{self, lets_in};
+use crate::verify::{bucket, lets_in};
 use crate::{detach, memory, preserve, revoke};
 use stasis_model::action::{Action, arn_name};
 use stasis_model::baseline::{Agent, Baseline, Observed};
@@ -99,9 +99,9 @@ pub fn unreadable(id: &InstanceId, why: &str) -> InstanceReadiness {
 }
 
 /// What holds for every instance of a place.
-pub fn place(policy: &Policy, bucket: &Observed<BucketFacts>, facts: &PlaceFacts) -> Vec<ReadyCheck> {
+pub fn place(policy: &Policy, kept: &Observed<BucketFacts>, facts: &PlaceFacts) -> Vec<ReadyCheck> {
     let mut checks = vec![documents(policy, &facts.documents)];
-    checks.extend(verify::bucket_checks(policy.disks.lock_days, bucket).into_iter().map(|check| {
+    checks.extend(bucket::checks(policy.disks.lock_days, kept).into_iter().map(|check| {
         let name = check.name.clone();
         let remedy = "mend the evidence bucket: it is not as the stack made it";
         line(&name, Effect::Evidence, check, Some(remedy.to_owned()))

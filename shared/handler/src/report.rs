@@ -171,8 +171,7 @@ fn tell_how_long(material: &Material<'_>) {
     let Some(contained) = material.contained_at() else { return };
     let told = material.reports.iter().any(|kept| kept.stage == Stage::Report && kept.finished_at >= contained);
     if !told && !material.is_release() {
-        let approval = material.approval().filter(|answer| answer.contain);
-        let allowed = approval.map_or(material.case.opened_at, |answer| answer.at);
+        let (allowed, _) = material.allowed_since();
         telemetry::tell(&telemetry::of_containment(&material.case.case_id, allowed, contained));
     }
 }

@@ -394,7 +394,7 @@ pub struct VerifyFacts {
     pub command: Observed<Option<Command>>,
     /// Whether CloudTrail holds the SendCommand of our command; none where there is no command.
     pub recorded: Observed<Option<bool>>,
-    /// What CloudTrail shows of the case; none while there is more to come of it, and once it is kept.
+    /// What CloudTrail shows of the case; none while a stage that does something is waited for.
     pub custody: Observed<Option<Custody>>,
     /// The snapshots of the case beside the instance, copies included.
     pub snapshots: Observed<Vec<Snapshot>>,

@@ -115,7 +115,7 @@ impl Material<'_> {
     }
 
     /// Since when containment was allowed, and what happened then.
-    pub(crate) fn allowed_since(&self) -> (Timestamp, Since) {
+    pub fn allowed_since(&self) -> (Timestamp, Since) {
         match self.approval() {
             Some(answer) if answer.contain && answer.verdict == Verdict::Approved => (answer.at, Since::Approval),
             Some(answer) if answer.contain => (answer.at, Since::Expiry),
@@ -135,7 +135,7 @@ impl Material<'_> {
 
 /// What allowed the containment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Since {
+pub enum Since {
     /// The case was opened.
     Opening,
     /// Somebody approved.

@@ -7,7 +7,7 @@ use stasis_model::check::Check;
 use stasis_model::facts::BucketFacts;
 
 /// The checks of the bucket; replication where there is any.
-pub(super) fn checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
+pub(crate) fn checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
     let mut checks = vec![
         of_fact(BUCKET, &format!("versioning enabled, Object Lock for {days} days"), bucket, |b| kept(b, days)),
         of_fact(ENCRYPTED, "aws:kms", bucket, |bucket| {

@@ -1,7 +1,7 @@
 //! Verify: the security checklist, filled from what AWS says now. It trusts no stage: what a stage reported
 //! is not among its facts. What could not be read is UNKNOWN, and UNKNOWN is never a pass.
 
-mod bucket;
+pub(crate) mod bucket;
 mod disks;
 
 use crate::checks::verify::{
@@ -16,7 +16,7 @@ use stasis_model::action::Action;
 use stasis_model::baseline::{Instance, Interface, Observed};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
-use stasis_model::facts::{Allows, BucketFacts, Peer, QuarantineFacts, VerifyFacts};
+use stasis_model::facts::{Allows, Peer, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::GroupId;
 use stasis_model::memory::{AcquisitionStatus, MemoryChoice};
 use stasis_model::stage::{Next, Plan, Stage, StageStatus};
@@ -178,13 +178,8 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     checks.push(volatile(facts));
     checks.extend(memory(case, facts));
     checks.extend(disks::checks(case, facts));
-    checks.extend(bucket_checks(case.policy.disks.lock_days, &facts.bucket));
+    checks.extend(bucket::checks(case.policy.disks.lock_days, &facts.bucket));
     checks
-}
-
-/// How the evidence bucket keeps what is in it, for so many days.
-pub(crate) fn bucket_checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
-    bucket::checks(days, bucket)
 }
 
 /// A check of a fact, or UNKNOWN where it could not be read.
