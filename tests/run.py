@@ -28,6 +28,7 @@ SUITES = [
     ("infrastructure", [sys.executable, "tests/infra/check.py"]),
     ("packaged, deployed, removed", [sys.executable, "tests/infra/test_installer.py"]),
     ("metrics in the logs", [sys.executable, "tests/local/test_metrics.py"]),
+    ("traces of calls", [sys.executable, "tests/local/test_traces.py"]),
     ("cases of earlier versions are released", [sys.executable, "tests/upgrade/test_stored_cases.py"]),
     ("the memory step of Windows, by Mono", [sys.executable, "tests/windows/test_memory_tool.py"]),
     ("the report in a browser", [sys.executable, "tests/browser/test_report.py"]),

@@ -4,7 +4,7 @@ use crate::args::Common;
 use crate::error::CliError;
 use crate::screen::Screen;
 use aws_config::SdkConfig;
-use stasis_cloud::{Cloud, Home};
+use stasis_cloud::{Cloud, Home, Traces};
 use stasis_decide::proof::Key;
 use stasis_model::case::Case;
 use stasis_model::ids::{AccountId, CaseId, Region};
@@ -55,7 +55,7 @@ impl Place {
             }
         };
         let home = Home { external_id: format!("stasis-{account}"), account: account.clone(), region, bucket };
-        let cloud = Cloud::new(&config, home);
+        let cloud = Cloud::new(&config, home, Traces::default());
         Ok(Self { common: common.clone(), config, outputs, cloud, caller, account, screen })
     }
 

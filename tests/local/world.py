@@ -18,8 +18,9 @@ INSTANCE = "i-0a1b2c3d4e5f67890"
 class World:
     """A local AWS with a contained instance."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.aws = stack.LocalAws(folder, binaries=BINARIES, wait_scale=0.05)
+    def __init__(self, folder: pathlib.Path, variables: dict[str, str] | None = None) -> None:
+        """`variables` of the functions' environment, besides those that they have anyway."""
+        self.aws = stack.LocalAws(folder, binaries=BINARIES, wait_scale=0.05, through=lambda *_: variables or {})
 
     def __enter__(self) -> World:
         self.aws.start()

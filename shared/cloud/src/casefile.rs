@@ -240,7 +240,8 @@ impl Cloud {
     /// The function and the role session that this process writes as. Asked once; what cannot be asked is said so, since
     /// evidence is never lost for want of a name.
     pub async fn writer(&self) -> &Writer {
-        self.writer
+        self.process
+            .writer
             .get_or_init(|| async {
                 let function = self.config.app_name().map_or("stasis", |name| name.as_ref()).to_owned();
                 let session = match self.sts.get_caller_identity().send().await {

@@ -29,9 +29,14 @@ impl Cloud {
     pub(crate) async fn ec2_in(&self, case: &Case, place: &Place) -> Result<Elsewhere, CloudError> {
         let beside = place == &place_of(case);
         let role = destination_of(case).filter(|to| !beside && to.place == *place).map_or("", |to| to.role.as_str());
-        let config = if beside { &self.there } else { &self.config };
+        let (config, traces) = if beside {
+            (&self.there, self.traces_there.clone())
+        } else {
+            (&self.config, self.process.traces.in_account(&place.account))
+        };
         let mut builder = aws_sdk_ec2::config::Builder::from(config)
-            .region(aws_sdk_ec2::config::Region::new(place.region.as_str().to_owned()));
+            .region(aws_sdk_ec2::config::Region::new(place.region.as_str().to_owned()))
+            .interceptor(traces);
         let credentials = if role.is_empty() {
             own_credentials(config).await?
         } else {

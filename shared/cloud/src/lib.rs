@@ -20,10 +20,12 @@ mod sign;
 mod spoke;
 pub mod stack;
 pub mod ticket;
+mod traces;
 pub mod versions;
 
 pub use error::CloudError;
 pub use spoke::spoke_role;
+pub use traces::Traces;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
@@ -47,6 +49,23 @@ pub struct Home {
     pub external_id: String,
 }
 
+/// What the clients of all places have in common.
+#[derive(Debug, Clone)]
+struct Process {
+    /// As what it writes into the bucket, asked once.
+    writer: Arc<OnceCell<Writer>>,
+    sessions: spoke::Sessions,
+    traces: Traces,
+}
+
+/// A client of a service, whose calls are told to X-Ray.
+macro_rules! client {
+    ($service:ident, $settings:expr, $traces:expr) => {
+        $service::Client::from_conf($service::config::Builder::from($settings).interceptor($traces.clone()).build())
+    };
+}
+pub(crate) use client;
+
 /// The clients of the place of an instance, and those of home.
 #[derive(Debug, Clone)]
 pub struct Cloud {
@@ -56,9 +75,9 @@ pub struct Cloud {
     there: SdkConfig,
     home: Home,
     region: Region,
-    sessions: spoke::Sessions,
-    /// As what this process writes into the bucket, asked once.
-    writer: Arc<OnceCell<Writer>>,
+    process: Process,
+    /// Where calls beside the instance are told to.
+    traces_there: Traces,
     autoscaling: aws_sdk_autoscaling::Client,
     cloudtrail: aws_sdk_cloudtrail::Client,
     ec2: aws_sdk_ec2::Client,
@@ -110,16 +129,17 @@ pub async fn analyst_config(profile: Option<&str>, region: Option<&str>) -> SdkC
 }
 
 impl Cloud {
-    /// The clients of home.
-    pub fn new(config: &SdkConfig, home: Home) -> Self {
+    /// The clients of home, whose calls are told to `traces`.
+    pub fn new(config: &SdkConfig, home: Home, traces: Traces) -> Self {
         let region = home.region.clone();
-        Self::of(config, config, home, &region, spoke::Sessions::default(), Arc::default())
+        let process = Process { writer: Arc::default(), sessions: spoke::Sessions::default(), traces: traces.clone() };
+        Self::of(config, config, home, &region, process, traces)
     }
 
-    /// The clients of a place, with the settings `there`.
-    pub(crate) fn of_place(at_home: &Self, there: &SdkConfig, region: &Region) -> Self {
-        let (sessions, writer) = (at_home.sessions.clone(), at_home.writer.clone());
-        Self::of(&at_home.config, there, at_home.home.clone(), region, sessions, writer)
+    /// The clients of another account, with the settings `there`.
+    pub(crate) fn of_account(&self, account: &AccountId, there: &SdkConfig, region: &Region) -> Self {
+        let traces = self.process.traces.in_account(account);
+        Self::of(&self.config, there, self.home.clone(), region, self.process.clone(), traces)
     }
 
     fn of(
@@ -127,33 +147,34 @@ impl Cloud {
         there: &SdkConfig,
         home: Home,
         region: &Region,
-        sessions: spoke::Sessions,
-        writer: Arc<OnceCell<Writer>>,
+        process: Process,
+        traces_there: Traces,
     ) -> Self {
         let in_region = |config: &SdkConfig, region: &Region| {
             config.to_builder().region(aws_config::Region::new(region.as_str().to_owned())).build()
         };
         let (here, there) = (in_region(config, &home.region), in_region(there, region));
+        let (told_here, told_there) = (&process.traces, &traces_there);
         Self {
             config: config.clone(),
             region: region.clone(),
-            sessions,
-            writer,
-            autoscaling: aws_sdk_autoscaling::Client::new(&there),
-            cloudtrail: aws_sdk_cloudtrail::Client::new(&there),
-            ec2: aws_sdk_ec2::Client::new(&there),
-            events: aws_sdk_eventbridge::Client::new(&here),
-            elb: aws_sdk_elasticloadbalancing::Client::new(&there),
-            elbv2: aws_sdk_elasticloadbalancingv2::Client::new(&there),
-            iam: aws_sdk_iam::Client::new(&there),
-            kms: aws_sdk_kms::Client::new(&there),
-            kms_at_home: aws_sdk_kms::Client::new(&here),
-            sfn: aws_sdk_sfn::Client::new(&here),
-            ssm: aws_sdk_ssm::Client::new(&there),
-            ssm_at_home: aws_sdk_ssm::Client::new(&here),
-            s3: aws_sdk_s3::Client::new(&here),
-            sns: aws_sdk_sns::Client::new(&here),
-            sts: aws_sdk_sts::Client::new(&here),
+            autoscaling: client!(aws_sdk_autoscaling, &there, told_there),
+            cloudtrail: client!(aws_sdk_cloudtrail, &there, told_there),
+            ec2: client!(aws_sdk_ec2, &there, told_there),
+            events: client!(aws_sdk_eventbridge, &here, told_here),
+            elb: client!(aws_sdk_elasticloadbalancing, &there, told_there),
+            elbv2: client!(aws_sdk_elasticloadbalancingv2, &there, told_there),
+            iam: client!(aws_sdk_iam, &there, told_there),
+            kms: client!(aws_sdk_kms, &there, told_there),
+            kms_at_home: client!(aws_sdk_kms, &here, told_here),
+            sfn: client!(aws_sdk_sfn, &here, told_here),
+            ssm: client!(aws_sdk_ssm, &there, told_there),
+            ssm_at_home: client!(aws_sdk_ssm, &here, told_here),
+            s3: client!(aws_sdk_s3, &here, told_here),
+            sns: client!(aws_sdk_sns, &here, told_here),
+            sts: client!(aws_sdk_sts, &here, told_here),
+            process,
+            traces_there,
             there,
             home,
         }
@@ -165,7 +186,13 @@ impl Cloud {
         if *region == self.region {
             return self.clone();
         }
-        Self::of_place(self, &self.config, region)
+        let (process, traces) = (self.process.clone(), self.process.traces.clone());
+        Self::of(&self.config, &self.config, self.home.clone(), region, process, traces)
+    }
+
+    /// Another invocation of the function begins, with this tracing header.
+    pub fn begin_trace(&self, header: Option<&str>) {
+        self.process.traces.begin(header);
     }
 
     /// Where Stasis itself is.

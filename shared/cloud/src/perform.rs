@@ -1321,7 +1321,7 @@ mod tests {
             bucket: "evidence".to_owned(),
             external_id: "stasis-111122223333".to_owned(),
         };
-        let cloud = Cloud::new(&config, home);
+        let cloud = Cloud::new(&config, home, crate::Traces::default());
         cloud.complete_upload("k", "u", 2, 10, Some("AAAAAAAAAAA=")).await.expect("completed");
         let _listed = requests.recv().expect("a listing");
         let completed = requests.recv().expect("a completion").to_lowercase();

@@ -74,12 +74,12 @@ impl Cloud {
             CloudError::new(ASSUME, error.subject, &error.code, message, None)
         })?;
         let there = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
-        Ok(Self::of_place(self, &there, region))
+        Ok(self.of_account(account, &there, region))
     }
 
     async fn spoke_session(&self, role: &str, case: &CaseId) -> Result<Credentials, CloudError> {
         let now = SystemTime::now();
-        let mut sessions = self.sessions.lock().await;
+        let mut sessions = self.process.sessions.lock().await;
         sessions.retain(|_, (_, ends)| *ends > now + LEFT_AT_LEAST);
         let name = (role.to_owned(), case.clone());
         if let Some((credentials, _)) = sessions.get(&name) {

@@ -18,11 +18,13 @@ pub mod triage;
 pub use error::HandlerError;
 pub use stage::Work;
 
-use lambda_runtime::{LambdaEvent, run, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use settings::Settings;
-use stasis_cloud::Cloud;
+use stasis_cloud::{Cloud, Traces};
 
 /// Serves a stage that observes, plans and performs, until the runtime ends the process.
 ///
@@ -31,9 +33,9 @@ use stasis_cloud::Cloud;
 pub async fn serve<W: Work>(work: W) -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = start().await?;
     let (settings, cloud, work) = (&settings, &cloud, &work);
-    run(service_fn(async |event: LambdaEvent<Value>| {
+    serve_each(cloud, async |event: LambdaEvent<Value>| {
         Box::pin(stage::answer(work, cloud, settings, event.payload)).await
-    }))
+    })
     .await
 }
 
@@ -45,9 +47,9 @@ pub async fn serve_triage() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = start().await?;
     let topic = settings.topic()?.to_owned();
     let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
-    run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+    serve_each(cloud, async |event: LambdaEvent<Box<RawValue>>| {
         Box::pin(triage::answer(cloud, settings, topic, &event.payload)).await
-    }))
+    })
     .await
 }
 
@@ -59,9 +61,9 @@ pub async fn serve_approval() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = start().await?;
     let topic = settings.topic()?.to_owned();
     let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
-    run(service_fn(async |event: LambdaEvent<Value>| {
+    serve_each(cloud, async |event: LambdaEvent<Value>| {
         Box::pin(approval::answer(cloud, settings, topic, event.payload)).await
-    }))
+    })
     .await
 }
 
@@ -73,9 +75,9 @@ pub async fn serve_report() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = start().await?;
     let topic = settings.topic()?.to_owned();
     let (settings, cloud, topic) = (&settings, &cloud, topic.as_str());
-    run(service_fn(async |event: LambdaEvent<Value>| {
+    serve_each(cloud, async |event: LambdaEvent<Value>| {
         Box::pin(report::answer(cloud, settings, topic, event.payload)).await
-    }))
+    })
     .await
 }
 
@@ -86,7 +88,7 @@ pub async fn serve_report() -> Result<(), lambda_runtime::Error> {
 pub async fn serve_release() -> Result<(), lambda_runtime::Error> {
     let (settings, cloud) = start().await?;
     let (settings, cloud) = (&settings, &cloud);
-    run(service_fn(async |event: LambdaEvent<Value>| Box::pin(release::answer(cloud, settings, event.payload)).await))
+    serve_each(cloud, async |event: LambdaEvent<Value>| Box::pin(release::answer(cloud, settings, event.payload)).await)
         .await
 }
 
@@ -99,9 +101,26 @@ pub async fn serve_ready() -> Result<(), lambda_runtime::Error> {
     let topic = settings.topic()?.to_owned();
     let roles = settings.roles()?;
     let (settings, cloud, topic, roles) = (&settings, &cloud, topic.as_str(), &roles);
-    run(service_fn(async |event: LambdaEvent<Value>| {
+    serve_each(cloud, async |event: LambdaEvent<Value>| {
         let deadline = stasis_model::Timestamp::from(event.context.deadline());
         Box::pin(ready::answer(cloud, settings, topic, roles, event.payload, deadline)).await
+    })
+    .await
+}
+
+/// Serves events one after another; each is an invocation with a trace of its own.
+async fn serve_each<P, A>(
+    cloud: &Cloud,
+    answer: impl AsyncFn(LambdaEvent<P>) -> Result<A, Diagnostic>,
+) -> Result<(), lambda_runtime::Error>
+where
+    P: DeserializeOwned,
+    A: Serialize,
+{
+    let answer = &answer;
+    run(service_fn(async |event: LambdaEvent<P>| {
+        cloud.begin_trace(event.context.xray_trace_id.as_deref());
+        answer(event).await
     }))
     .await
 }
@@ -111,7 +130,8 @@ async fn start() -> Result<(Settings, Cloud), lambda_runtime::Error> {
     telemetry::init();
     let settings = Settings::from_env()?;
     let config = stasis_cloud::sdk_config(&settings.function).await;
-    let cloud = Cloud::new(&config, settings.home.clone());
+    let traces = settings.xray_daemon.as_deref().map(Traces::to_daemon).unwrap_or_default();
+    let cloud = Cloud::new(&config, settings.home.clone(), traces);
     // Asked beside the work, so that the first write need not wait for it.
     let asks = cloud.clone();
     tokio::spawn(async move {

@@ -27,6 +27,8 @@ pub struct Settings {
     pub policy_parameter: Option<String>,
     /// The built-in policy document, with what the stack says of it.
     pub built_in: PolicyDocument,
+    /// Where Lambda's X-Ray daemon listens; none where nothing is traced.
+    pub xray_daemon: Option<String>,
     topic: Option<String>,
     signing_key: Option<String>,
     roles: Option<String>,
@@ -42,6 +44,9 @@ pub struct SettingsError {
 
 const REGION: &str = "AWS_REGION";
 const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
+/// Set by Lambda where tracing is on
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>).
+const XRAY_DAEMON: &str = "AWS_XRAY_DAEMON_ADDRESS";
 const ACCOUNT: &str = "STASIS_ACCOUNT";
 const BUCKET: &str = "STASIS_EVIDENCE_BUCKET";
 const TOPIC: &str = "STASIS_TOPIC_ARN";
@@ -138,6 +143,7 @@ impl Settings {
             },
             policy_parameter: value(POLICY_PARAMETER),
             built_in: built_in(&value)?,
+            xray_daemon: value(XRAY_DAEMON),
             topic: value(TOPIC),
             signing_key: value(SIGNING_KEY),
             roles: value(ROLES),

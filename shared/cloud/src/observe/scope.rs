@@ -1,7 +1,7 @@
 //! What else a compromise may reach: where flows are logged, which buckets the instance's role may do harm to, and what
 //! Access Analyzer knows of the role. Only reads.
 
-use crate::{Cloud, CloudError};
+use crate::{Cloud, CloudError, client};
 use aws_sdk_accessanalyzer::types::{AnalyzerStatus, Criterion};
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_iam::types::PolicyEvaluationDecisionType;
@@ -109,8 +109,12 @@ impl Cloud {
     }
 
     async fn reach(&self, case: &Case, role: &str) -> Result<Reach, CloudError> {
-        let pages =
-            aws_sdk_s3::Client::new(&self.there).list_buckets().max_buckets(1000).into_paginator().items().send();
+        let pages = client!(aws_sdk_s3, &self.there, self.traces_there)
+            .list_buckets()
+            .max_buckets(1000)
+            .into_paginator()
+            .items()
+            .send();
         let all: Vec<aws_sdk_s3::types::Bucket> =
             pages.try_collect().await.map_err(|error| CloudError::from_sdk(BUCKETS, role, &error))?;
         let total = all.len();
@@ -187,7 +191,8 @@ impl Cloud {
 
     async fn versioning(&self, bucket: &str, region: &Region) -> Result<(bool, bool), CloudError> {
         let config = aws_sdk_s3::config::Builder::from(&self.there)
-            .region(aws_sdk_s3::config::Region::new(region.as_str().to_owned()));
+            .region(aws_sdk_s3::config::Region::new(region.as_str().to_owned()))
+            .interceptor(self.traces_there.clone());
         let answer = aws_sdk_s3::Client::from_conf(config.build())
             .get_bucket_versioning()
             .bucket(bucket)
@@ -201,7 +206,7 @@ impl Cloud {
     }
 
     async fn analyzed(&self, role: &str) -> Result<Analyzed, CloudError> {
-        let analyzer = aws_sdk_accessanalyzer::Client::new(&self.there);
+        let analyzer = client!(aws_sdk_accessanalyzer, &self.there, self.traces_there);
         let listed: Vec<aws_sdk_accessanalyzer::types::AnalyzerSummary> = analyzer
             .list_analyzers()
             .into_paginator()
