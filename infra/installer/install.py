@@ -21,11 +21,11 @@ HUB = "stasis"
 MEMBER = "stasis-member"
 PREFIX = "stasis/"
 # What is asked on the first run; everything else has a default that is right for most (infra/template.yaml).
-ASKED = ("NotificationEmail", "Decision", "RetentionDays", "SnapshotLock", "DestinationAccount", "DestinationRegion", "OrganizationId")
+ASKED = ("NotificationEmail", "Decision", "RetentionDays", "CaseFileLock", "SnapshotLock", "DestinationAccount", "DestinationRegion", "OrganizationId")
 # What the program sets itself.
 OWN = {"ArtefactBucket", "ArtefactPrefix", "CollectorX8664", "CollectorArm64"}
 # What holds evidence, or signs it. A stack that replaced one would leave the evidence in the old one and go on in a new one.
-NEVER_REPLACED = {"EvidenceBucket", "EvidenceKey", "SigningKey", "SnapshotKey"}
+NEVER_REPLACED = {"EvidenceBucket", "AccessLogs", "EvidenceKey", "SigningKey", "SnapshotKey"}
 
 Say = Callable[[str], None]
 

@@ -99,9 +99,10 @@ def _kept(aws: Aws, hub: Stack | None, member: Stack | None) -> list[str]:
     lines = []
     if hub:
         resources = _resources(aws, HUB)
-        days = hub.parameters.get("RetentionDays", "?")
+        days, mode = hub.parameters.get("RetentionDays", "?"), hub.parameters.get("CaseFileLock", "governance")
         lines += [
-            f"the evidence bucket {resources.get('EvidenceBucket')}, whose objects are locked for {days} days from when each was written",
+            f"the evidence bucket {resources.get('EvidenceBucket')}, whose objects are locked for {days} days ({mode} mode) from when each was written",
+            f"the bucket {resources.get('AccessLogs')}, where S3 logs who reads the evidence; each log ends after {days} days",
             f"the key {resources.get('EvidenceKey')}, without which no evidence can be read",
             f"the key {resources.get('SigningKey')}, which signed the manifests of cases",
         ]

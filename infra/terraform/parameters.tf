@@ -17,6 +17,7 @@ locals {
     NotificationEmail        = var.notification_email
     ReportLanguage           = var.report_language
     RetentionDays            = var.retention_days
+    CaseFileLock             = var.case_file_lock
     SnapshotLock             = var.snapshot_lock
     SnapshotKey              = var.snapshot_key
     DestinationAccount       = var.destination_account

@@ -155,13 +155,24 @@ variable "report_language" {
 }
 
 variable "retention_days" {
-  description = "Days for which S3 Object Lock (governance mode) and the lock of snapshots keep every piece of evidence from being deleted or overwritten. Changing it later changes only what is made from then on."
+  description = "Days for which S3 Object Lock and the lock of snapshots keep every piece of evidence from being deleted or overwritten. Changing it later changes only what is made from then on."
   type        = number
   default     = 365
 
   validation {
     condition     = var.retention_days >= 1 && var.retention_days <= 36500
     error_message = "It must be a number between 1 and 36500."
+  }
+}
+
+variable "case_file_lock" {
+  description = "How S3 Object Lock keeps the case file for the days of retention. governance - whoever has s3:BypassGovernanceRetention may delete it; compliance - nobody may, not even to save the costs. Changing it later changes only what is made from then on."
+  type        = string
+  default     = "governance"
+
+  validation {
+    condition     = contains(["governance", "compliance"], var.case_file_lock)
+    error_message = "It must be one of governance, compliance."
   }
 }
 

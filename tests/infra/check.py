@@ -134,6 +134,9 @@ class Infra:
     def resources(self, kind):
         return {n: r["Properties"] for n, r in self.template["Resources"].items() if r["Type"] == kind}
 
+    def properties(self, name):
+        return self.template["Resources"][name]["Properties"]
+
     def one(self, kind):
         (only,) = self.resources(kind).values()
         return only
@@ -685,19 +688,17 @@ def evidence_is_locked_encrypted_and_private(infra):
         yield "ObjectLockEnabled is missing: the configuration alone does nothing"
     lock = bucket.get("ObjectLockConfiguration", {})
     retention = lock.get("Rule", {}).get("DefaultRetention", {})
-    if lock.get("ObjectLockEnabled") != "Enabled" or retention.get("Mode") != "GOVERNANCE" or retention.get("Days") != {"Ref": "RetentionDays"}:
+    modes = {"Fn::If": ["CaseFileIsInCompliance", "COMPLIANCE", "GOVERNANCE"]}
+    if lock.get("ObjectLockEnabled") != "Enabled" or retention.get("Mode") != modes or retention.get("Days") != {"Ref": "RetentionDays"}:
         yield "there is no default retention"
     if bucket.get("VersioningConfiguration", {}).get("Status") != "Enabled":
         yield "the bucket is not versioned"
-    access = bucket.get("PublicAccessBlockConfiguration", {})
-    for switch in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"):
-        if access.get(switch) is not True:
-            yield f"{switch} is off"
+    yield from what_is_public(bucket)
     (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     default = rule["ServerSideEncryptionByDefault"]
     if rule.get("BucketKeyEnabled") is not True or default["SSEAlgorithm"] != "aws:kms" or logical_id(default["KMSMasterKeyID"]) != "EvidenceKey":
         yield "the bucket is not encrypted with our key"
-    once = [s for s in infra.one("AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"] if s["Sid"] == "RecordsAreWrittenOnce"]
+    once = [s for s in infra.properties("EvidenceBucketPolicy")["PolicyDocument"]["Statement"] if s["Sid"] == "RecordsAreWrittenOnce"]
     kept = {r["Fn::Sub"].split("/cases/*/")[-1] for s in once for r in s["Resource"]}
     denies = all(s["Effect"] == "Deny" and s["Action"] == "s3:PutObject" and s["Condition"] == {"Null": {"s3:if-none-match": "true"}} for s in once)
     if not denies or kept != {"baseline.json", "case.json", "custody/*", "findings/*", "manifests/*", "stages/*", "takeovers/*"}:
@@ -709,11 +710,46 @@ def evidence_is_locked_encrypted_and_private(infra):
         if "Service" in statement["Principal"] and "Condition" not in statement:
             yield f"{statement['Sid']}: a service may use the key for any account"
     for kind, ours in (("AWS::S3::BucketPolicy", "s3:*"), ("AWS::SQS::QueuePolicy", "sqs:*"), ("AWS::SNS::TopicPolicy", "sns:Publish")):
-        statements = infra.one(kind)["PolicyDocument"]["Statement"]
-        if not any(
-            s["Effect"] == "Deny" and s["Action"] == ours and s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for s in statements
-        ):
-            yield f"{kind} lets requests without TLS in"
+        for name, policy in infra.resources(kind).items():
+            if not any(
+                s["Effect"] == "Deny" and s["Action"] == ours and s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                for s in policy["PolicyDocument"]["Statement"]
+            ):
+                yield f"{name} lets requests without TLS in"
+
+
+def what_is_public(bucket):
+    access = bucket.get("PublicAccessBlockConfiguration", {})
+    for switch in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"):
+        if access.get(switch) is not True:
+            yield f"{switch} is off"
+
+
+@check
+def access_to_evidence_is_logged(infra):
+    to = infra.properties("EvidenceBucket").get("LoggingConfiguration", {})
+    if to.get("DestinationBucketName") != {"Ref": "AccessLogs"}:
+        yield "nobody writes down who read the evidence"
+    logs, bucket = infra.template["Resources"]["AccessLogs"], infra.properties("AccessLogs")
+    if logs.get("DeletionPolicy") != "Retain" or logs.get("UpdateReplacePolicy") != "Retain":
+        yield "the logs go with the stack"
+    yield from what_is_public(bucket)
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    if rule["ExpirationInDays"] != {"Ref": "RetentionDays"}:
+        yield "the logs end before the evidence"
+    # S3 delivers to no bucket that is encrypted with a key of KMS, or that has a default retention.
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    if encryption["ServerSideEncryptionByDefault"] != {"SSEAlgorithm": "AES256"} or "ObjectLockConfiguration" in bucket:
+        yield "S3 could not deliver logs to that bucket"
+    (writes,) = [s for s in infra.properties("AccessLogsPolicy")["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+    wanted = {
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": {"Fn::Sub": "${AccessLogs.Arn}/" + to.get("LogFilePrefix", "") + "*"},
+        "Condition": {"ArnLike": {"aws:SourceArn": {"Fn::GetAtt": ["EvidenceBucket", "Arn"]}}, "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+    }
+    if {name: value for name, value in writes.items() if name in wanted} != wanted:
+        yield "S3 may not deliver the logs of the evidence, or somebody else may write there"
 
 
 @check

@@ -235,6 +235,28 @@ DEFECTS = [
         "evidence_is_locked_encrypted_and_private",
         lambda i: setting(resource(i, "EvidenceBucketPolicy")["PolicyDocument"]["Statement"][0], "Effect", "Allow"),
     ),
+    (
+        "evidence that nobody logs the access to",
+        "access_to_evidence_is_logged",
+        lambda i: resource(i, "EvidenceBucket").pop("LoggingConfiguration"),
+    ),
+    (
+        "access logs under a key that S3 cannot deliver with",
+        "access_to_evidence_is_logged",
+        lambda i: setting(
+            resource(i, "AccessLogs")["BucketEncryption"]["ServerSideEncryptionConfiguration"][0], "ServerSideEncryptionByDefault", {"SSEAlgorithm": "aws:kms"}
+        ),
+    ),
+    (
+        "access logs that anybody's bucket may be written to",
+        "access_to_evidence_is_logged",
+        lambda i: resource(i, "AccessLogsPolicy")["PolicyDocument"]["Statement"][1].pop("Condition"),
+    ),
+    (
+        "access logs that are gone before the evidence",
+        "access_to_evidence_is_logged",
+        lambda i: setting(resource(i, "AccessLogs")["LifecycleConfiguration"]["Rules"][0], "ExpirationInDays", 90),
+    ),
     ("a log group without key", "logs_are_encrypted_and_end", lambda i: resource(i, "DetachLogs").pop("KmsKeyId")),
     (
         "execution data in the log",

@@ -357,6 +357,8 @@ class Deploys(Case):
         kept = json.loads((self.temporary / "answers.json").read_text())
         self.assertEqual(kept["111122223333/eu-central-1"], {"Decision": "preserve", "NotificationEmail": "security@example.org", "RetentionDays": "30"})
         self.bucket = outputs["EvidenceBucket"]
+        logged = s3.get_bucket_logging(Bucket=self.bucket)["LoggingEnabled"]
+        self.assertEqual((logged["TargetBucket"], logged["TargetPrefix"]), (made["AccessLogs"], "evidence/"))
         return outputs
 
     def it_runs(self, outputs: dict[str, str]) -> None:
@@ -415,6 +417,9 @@ class Deploys(Case):
         undone = {stage for stage, outcome in instance["stages"].items() if outcome["status"] != "DONE"}
         self.assertLessEqual(undone, {"memory", "verify"}, instance["stages"])
         self.assertNotIn(self.suspect["productionGroupId"], self.groups())
+        # From the change on the case file is kept as it says now, and what was there stays as it was.
+        heads = {name: self.aws.client("s3").head_object(Bucket=self.bucket, Key=f"cases/{self.case}/{name}") for name in ("case.json", "manifest.json")}
+        self.assertEqual({name: head["ObjectLockMode"] for name, head in heads.items()}, {"case.json": "GOVERNANCE", "manifest.json": "COMPLIANCE"})
 
     def an_upgrade_keeps_what_was_chosen(self) -> None:
         (self.temporary / "answers.json").unlink()
@@ -423,8 +428,10 @@ class Deploys(Case):
         package.package(ROOT / "infra", binary.parent, self.temporary / "collectors", self.temporary / "dist", any_machine=True)
         functions = self.aws.client("lambda")
         before = {s: functions.get_function_configuration(FunctionName=f"stasis-{s}")["CodeSha256"] for s in STAGES}
-        code, output = self.deploy("Egress=none")
+        code, output = self.deploy("Egress=none", "CaseFileLock=compliance")
         self.assertEqual(code, 0, output)
+        kept = self.aws.client("s3").get_object_lock_configuration(Bucket=self.bucket)["ObjectLockConfiguration"]["Rule"]
+        self.assertEqual(kept["DefaultRetention"], {"Mode": "COMPLIANCE", "Days": 30})
         self.assertIn("1 new functions", output)
         self.assertIn("1 executions go on", output)
         self.assertIn("Egress: 'endpoints' becomes 'none'", output)
@@ -506,9 +513,10 @@ class Deploys(Case):
         hub, member = self.resources(install.HUB), self.resources(install.MEMBER)
         code, output = self.installer("uninstall", "--account", self.aws.account)
         self.assertEqual(code, 0, output + self.aws.last_lines())
-        for stays in (hub["EvidenceBucket"], hub["EvidenceKey"], hub["SigningKey"], member["SnapshotKey"], member["FlowLogs"]):
+        for stays in (hub["EvidenceBucket"], hub["AccessLogs"], hub["EvidenceKey"], hub["SigningKey"], member["SnapshotKey"], member["FlowLogs"]):
             self.assertIn(stays, output)
-        self.assertEqual(self.buckets(), [outputs["EvidenceBucket"]])
+        self.assertEqual(set(self.buckets()), {outputs["EvidenceBucket"], hub["AccessLogs"]})
+        self.assertIn("locked for 30 days (compliance mode)", output)
         listed = self.aws.client("s3").list_objects_v2(Bucket=outputs["EvidenceBucket"], Prefix="tools/collector/")
         self.assertEqual(listed["KeyCount"], 2)
         self.assertEqual(self.aws.client("lambda").list_functions()["Functions"], [])

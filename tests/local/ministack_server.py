@@ -19,8 +19,13 @@ from xml.sax.saxutils import escape
 CORRECTIONS = [
     (
         "cloudformation AWS::S3::Bucket",
-        "ObjectLockEnabled, ObjectLockConfiguration and BucketEncryption are ignored",
+        "ObjectLockEnabled, ObjectLockConfiguration, BucketEncryption and LoggingConfiguration are ignored",
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket.html",
+    ),
+    (
+        "cloudformation DescribeChangeSet",
+        "a change of a bucket or a key may replace it, whichever property it is of",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html",
     ),
     (
         "cloudformation AWS::IAM::Role",
@@ -108,8 +113,19 @@ def apply_bucket_properties() -> None:
             ]
             body = element("ServerSideEncryptionConfiguration", {"Rule": rules})
             accepted(s3._put_bucket_encryption(name, body.encode()))
+        logging = properties.get("LoggingConfiguration")
+        if logging:
+            to = {"TargetBucket": logging["DestinationBucketName"], "TargetPrefix": logging.get("LogFilePrefix", "")}
+            accepted(s3._put_bucket_logging(name, element("BucketLoggingStatus", {"LoggingEnabled": to}).encode()))
 
     provisioners._s3_apply_configurations = apply
+
+
+def apply_replacements() -> None:
+    """By which of its properties a bucket is another one; a key is by none."""
+    from ministack.services.cloudformation import provisioners
+
+    provisioners._REPLACING_PROPERTIES |= {"AWS::S3::Bucket": ("BucketName",), "AWS::KMS::Key": ()}
 
 
 def apply_permissions_boundaries() -> None:
@@ -379,6 +395,7 @@ def main() -> None:
     from .record import Record
 
     apply_bucket_properties()
+    apply_replacements()
     apply_permissions_boundaries()
     apply_session_keys()
     apply_spokes(home, members)
