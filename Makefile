@@ -19,6 +19,11 @@ BENCH := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) benches/run.py --binaries $(BINARIE
 COLLECTOR_REQUIREMENTS := collector/requirements.txt
 COLLECTOR_VENV := $(CACHE)/venv-collector-$(shell cat $(COLLECTOR_REQUIREMENTS) | sha256sum | cut -c1-12)
 COLLECTORS := $(CACHE)/collector
+SAM_REQUIREMENTS := tests/infra/validators/sam.txt
+SAM_VENV := $(CACHE)/venv-sam-$(shell cat $(SAM_REQUIREMENTS) | sha256sum | cut -c1-12)
+CHECKOV_REQUIREMENTS := tests/infra/validators/checkov.txt
+CHECKOV_VENV := $(CACHE)/venv-checkov-$(shell cat $(CHECKOV_REQUIREMENTS) | sha256sum | cut -c1-12)
+
 VOLATILITY_REQUIREMENTS := tests/vm/requirements.txt
 VOLATILITY_VENV := $(CACHE)/venv-volatility-$(shell cat $(VOLATILITY_REQUIREMENTS) | sha256sum | cut -c1-12)
 
@@ -54,8 +59,8 @@ demo: $(VENV)/ready build ## the main job on one instance, on a local AWS: no ac
 report-picture: demo ## the demo's report in a browser, as docs/report.png shows it
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/browser/picture.py .local/report.html docs/report.png
 
-test: $(VENV)/ready build ## every test
-	@PYTHON=$(PYTHON) STASIS_BINARIES=$(BINARIES) $(PYTHON) tests/run.py
+test: $(VENV)/ready $(SAM_VENV)/ready $(CHECKOV_VENV)/ready build ## every test
+	@SAM=$(SAM_VENV)/bin/sam CHECKOV=$(CHECKOV_VENV)/bin/checkov PYTHON=$(PYTHON) STASIS_BINARIES=$(BINARIES) $(PYTHON) tests/run.py
 
 check: $(VENV)/ready ## formatting, lints with warnings denied, infrastructure
 	cargo fmt --all --check
@@ -137,28 +142,18 @@ $(VENV)/ready: $(REQUIREMENTS)
 	@touch $@
 
 # Other people's tools keep to themselves: they pin what the local AWS pins otherwise.
-$(PEERS_VENV)/ready: $(PEERS_REQUIREMENTS)
-	@echo "making the Python environment of the tools that the bench compares with in $(CACHE)"
-	@python3 -m venv --clear $(PEERS_VENV)
-	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PEERS_REQUIREMENTS)
-	@touch $@
+define environment
+$($(1)_VENV)/ready: $($(1)_REQUIREMENTS)
+	@echo "making the Python environment $(2) in $(CACHE)"
+	@python3 -m venv --clear $($(1)_VENV)
+	@$($(1)_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $($(1)_REQUIREMENTS)
+	@touch $$@
 
+endef
 # zig compiles the C of the collector's TLS for both architectures, so that no cross compiler is needed.
-$(COLLECTOR_VENV)/ready: $(COLLECTOR_REQUIREMENTS)
-	@echo "making the environment in which the collector is built in $(CACHE)"
-	@python3 -m venv --clear $(COLLECTOR_VENV)
-	@$(COLLECTOR_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(COLLECTOR_REQUIREMENTS)
-	@touch $@
-
-$(DEPLOY_VENV)/ready: $(DEPLOY_REQUIREMENTS)
-	@echo "making the environment in which Stasis is packaged and deployed in $(CACHE)"
-	@python3 -m venv --clear $(DEPLOY_VENV)
-	@$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(DEPLOY_REQUIREMENTS)
-	@touch $@
-
-# Pins other versions of what the local AWS pins.
-$(VOLATILITY_VENV)/ready: $(VOLATILITY_REQUIREMENTS)
-	@echo "making the environment in which the image is read in $(CACHE)"
-	@python3 -m venv --clear $(VOLATILITY_VENV)
-	@$(VOLATILITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(VOLATILITY_REQUIREMENTS)
-	@touch $@
+$(eval $(call environment,COLLECTOR,in which the collector is built))
+$(eval $(call environment,DEPLOY,in which Stasis is packaged and deployed))
+$(eval $(call environment,PEERS,of the tools that the bench compares with))
+$(eval $(call environment,SAM,of AWS' own validator))
+$(eval $(call environment,CHECKOV,of the security scanner))
+$(eval $(call environment,VOLATILITY,in which the image is read))

@@ -26,6 +26,7 @@ SUITES = [
     ("recording, and a permissions boundary", [sys.executable, "tests/privilege/test_local.py"]),
     ("corrections of the local AWS", [sys.executable, "tests/local/test_corrections.py"]),
     ("infrastructure", [sys.executable, "tests/infra/check.py"]),
+    ("sam validate, and checkov", [sys.executable, "tests/infra/test_validators.py"]),
     ("packaged, deployed, removed", [sys.executable, "tests/infra/test_installer.py"]),
     ("metrics in the logs", [sys.executable, "tests/local/test_metrics.py"]),
     ("traces of calls", [sys.executable, "tests/local/test_traces.py"]),
