@@ -297,18 +297,36 @@ async fn two_instances_of_one_vpc_at_the_same_moment_share_one_quarantine_group(
 }
 
 #[tokio::test]
-async fn a_group_of_the_name_that_is_not_ours_is_not_touched() {
+async fn names_of_groups_that_others_have_taken_keep_nobody_from_being_cut_off() {
     let suspect = Suspect::plant(&json!({}));
     let vpc = suspect.text("vpcId");
-    let call = local().ec2().await.create_security_group().vpc_id(vpc);
-    let made = call.group_name(format!("stasis-quarantine-{vpc}")).description("not ours").send().await.expect("made");
-    let group = made.group_id().expect("an id");
+    let mut taken = Vec::new();
+    for role in ["quarantine", "pass-through"] {
+        let call = local().ec2().await.create_security_group().vpc_id(vpc);
+        let name = format!("stasis-{role}-{vpc}");
+        let made = call.group_name(name).description("not ours").send().await.expect("made");
+        taken.push(made.group_id().expect("an id").to_owned());
+    }
     let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
-    assert_eq!(output["status"], "PARTIAL", "{output:#}");
-    let reason = output["reason"].as_str().expect("a reason");
-    assert!(reason.starts_with("the instance is NOT cut off") && reason.contains(group), "{reason}");
-    assert_eq!(suspect.rules(group).await.len(), 1, "as AWS made it");
-    assert!(!suspect.is_quarantined().await);
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    let case = output["caseId"].as_str().expect("a case");
+    let ours =
+        suspect.group_named(&format!("stasis-quarantine-{vpc}-{case}")).await.expect("a group of the case's own");
+    let groups = suspect.groups().await;
+    assert!(!groups.is_empty() && groups.values().all(|g| *g == [ours.clone()]), "{groups:?}");
+    assert!(suspect.rules(&ours).await.iter().all(|r| r.is_egress() == Some(true) && r.cidr_ipv4().is_none()));
+    for group in &taken {
+        assert_eq!(suspect.rules(group).await.len(), 1, "as AWS made it");
+    }
+    let report = local().json(&format!("cases/{case}/stages/prepare/1.json")).await;
+    let notes = report["notes"].to_string();
+    assert!(taken.iter().all(|group| notes.contains(group.as_str())), "{notes}");
+    // Another case there finds that group, and the way back is as ever.
+    let neighbour = suspect.neighbour().await;
+    let second = local().contain(&json!({"instanceId": neighbour})).await.output();
+    assert_eq!(checklist(&second)["every interface in the quarantine group only"], "PASS", "{second:#}");
+    let released = local().release(&json!({"caseId": case, "reason": "a false alarm"})).await.output();
+    assert_eq!(released["status"], "RELEASED", "{released:#}");
 }
 
 #[tokio::test]

@@ -107,12 +107,16 @@ impl Suspect {
 
     /// The group of Stasis in a VPC, by its name.
     pub(crate) async fn group_of(&self, vpc: &str, role: &str) -> Option<String> {
+        self.group_named(&format!("stasis-{role}-{vpc}")).await
+    }
+
+    /// The group of a name.
+    pub(crate) async fn group_named(&self, name: &str) -> Option<String> {
         let answer = self
             .ec2()
             .await
             .describe_security_groups()
-            .filters(Filter::builder().name("vpc-id").values(vpc).build())
-            .filters(Filter::builder().name("group-name").values(format!("stasis-{role}-{vpc}")).build())
+            .filters(Filter::builder().name("group-name").values(name).build())
             .send()
             .await
             .expect("groups");

@@ -75,9 +75,11 @@ class LocalAws:
         copy_binaries: bool = False,
         through: Callable[[str, str], dict[str, str]] | None = None,
         parameters: dict[str, str] | None = None,
+        before: Callable[[str], str] | None = None,
     ) -> None:
-        """`parameters` of the template besides those that every local AWS sets. `through` is told where the emulators answer (MiniStack, moto) and says by which variables the functions
-        are to reach them instead."""
+        """`parameters` of the template besides those that every local AWS sets. `through` is told where the emulators answer
+        (MiniStack, moto) and says by which variables the functions are to reach them instead. `before` gives a line of the shell
+        that a function, by its stage, is started after."""
         self.directory = directory.resolve()
         self.binaries = binaries.resolve() if binaries else None
         self.copy_binaries = copy_binaries
@@ -88,6 +90,7 @@ class LocalAws:
         self.token = token or secrets.token_hex(16)
         self.through = through
         self.parameters = parameters or {}
+        self.before = before or (lambda _: ":")
         self.outputs: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.keeper: subprocess.Popen[bytes] | None = None
@@ -382,7 +385,7 @@ class LocalAws:
         else:
             # Eight debug binaries travel through the emulator in 15 s and a gigabyte; a line that becomes the binary
             # takes none. What runs is the same file either way.
-            content = f"#!/bin/sh\nexec {shlex.quote(str(binary))}\n".encode()
+            content = f"#!/bin/sh\n{self.before(stage)}\nexec {shlex.quote(str(binary))}\n".encode()
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))

@@ -2,7 +2,7 @@
 //! in one place. What to do was decided elsewhere.
 
 use crate::casefile::Created;
-use crate::observe::{group_name, rule_allows};
+use crate::observe::{group_name, group_name_of_case, rule_allows};
 use crate::presign::{Wanted, manifest_key};
 use crate::{Cloud, CloudError};
 use aws_config::retry::RetryConfig;
@@ -27,7 +27,7 @@ use stasis_model::custody::{self, Custody};
 use stasis_model::disks::{self, Place};
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
-use stasis_model::ids::{AccountId, GroupId, InstanceId, InterfaceId, Region, SnapshotId, VolumeId, VpcId};
+use stasis_model::ids::{AccountId, CaseId, GroupId, InstanceId, InterfaceId, Region, SnapshotId, VolumeId, VpcId};
 use stasis_model::memory::{Acquisition, FOLDER, OUTCOME, WindowsTool};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::{self, Tag};
@@ -80,6 +80,14 @@ impl Performed {
     }
 }
 
+/// What became of a group that was to be made.
+enum Made {
+    /// It is there.
+    Ours(Performed),
+    /// A group of somebody else, by its id, has the name.
+    TakenBy(String),
+}
+
 impl Cloud {
     /// Performs one action of a case.
     ///
@@ -104,6 +112,7 @@ impl Cloud {
             }
             Action::CreateQuarantineGroup { vpc, tags } => {
                 self.create_group(
+                    &case.case_id,
                     vpc,
                     tags::QUARANTINE_VALUE,
                     "Stasis: holds compromised instances; nothing comes in",
@@ -113,7 +122,7 @@ impl Cloud {
             }
             Action::CreatePassThroughGroup { vpc, tags } => {
                 let purpose = "Stasis: open for a moment while interfaces pass through it; otherwise without rules";
-                self.create_group(vpc, tags::PASS_THROUGH_VALUE, purpose, tags).await
+                self.create_group(&case.case_id, vpc, tags::PASS_THROUGH_VALUE, purpose, tags).await
             }
             Action::RevokeRules { group, egress, allows } | Action::ClosePassThroughGroup { group, egress, allows } => {
                 self.revoke_rules(group, *egress, allows).await
@@ -334,43 +343,75 @@ impl Cloud {
         Ok(Performed::applied(answer.request_id()))
     }
 
+    /// Our group of a role in a VPC. Where somebody else has taken its name, a name of the case's own is used: a name that
+    /// anybody may take must not keep an instance from being cut off.
     async fn create_group(
         &self,
+        case: &CaseId,
         vpc: &VpcId,
         role: &str,
         purpose: &str,
         tags: &[Tag],
     ) -> Result<Performed, CloudError> {
+        let name = group_name(vpc, role);
+        let taken_by = match self.create_named_group(vpc, role, &name, purpose, tags).await? {
+            Made::Ours(done) => return Ok(done),
+            Made::TakenBy(group) => group,
+        };
+        let of_case = group_name_of_case(vpc, role, case);
+        match self.create_named_group(vpc, role, &of_case, purpose, tags).await? {
+            Made::Ours(done) => Ok(done.noting(format!(
+                "{taken_by} has the name {name} and not the tag {}={role}, so it was not used: the group is {of_case}",
+                tags::QUARANTINE
+            ))),
+            Made::TakenBy(other) => {
+                let remedy = format!(
+                    "{taken_by} and {other} have the names of the {role} group and not its tag, so they are not used; delete them, or tag one {}={role}",
+                    tags::QUARANTINE
+                );
+                Err(CloudError::unusable("ec2:CreateSecurityGroup", vpc.as_str(), remedy))
+            }
+        }
+    }
+
+    async fn create_named_group(
+        &self,
+        vpc: &VpcId,
+        role: &str,
+        name: &str,
+        purpose: &str,
+        tags: &[Tag],
+    ) -> Result<Made, CloudError> {
         let sent = self
             .ec2
             .create_security_group()
-            .group_name(group_name(vpc, role))
+            .group_name(name)
             .description(purpose)
             .vpc_id(vpc.as_str())
             .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
             .send()
             .await;
         match sent {
-            Ok(answer) => Ok(Performed::applied(answer.request_id())),
+            Ok(answer) => Ok(Made::Ours(Performed::applied(answer.request_id()))),
             Err(error) => {
                 let error = CloudError::from_sdk("ec2:CreateSecurityGroup", vpc.as_str(), &error);
                 if !error.is_conflict() {
                     return Err(error);
                 }
-                self.existing_group(vpc, role).await
+                self.existing_group(vpc, role, name).await
             }
         }
     }
 
     /// A group of the name is there already: another case made it at this moment. One without our tag is
     /// somebody else's, and is not touched.
-    async fn existing_group(&self, vpc: &VpcId, role: &str) -> Result<Performed, CloudError> {
+    async fn existing_group(&self, vpc: &VpcId, role: &str, name: &str) -> Result<Made, CloudError> {
         let operation = "ec2:DescribeSecurityGroups";
         let answer = self
             .ec2
             .describe_security_groups()
             .filters(Filter::builder().name("vpc-id").values(vpc.as_str()).build())
-            .filters(Filter::builder().name("group-name").values(group_name(vpc, role)).build())
+            .filters(Filter::builder().name("group-name").values(name).build())
             .send()
             .await
             .map_err(|error| CloudError::from_sdk(operation, vpc.as_str(), &error))?;
@@ -379,14 +420,9 @@ impl Cloud {
         })?;
         let ours = |t: &aws_sdk_ec2::types::Tag| t.key() == Some(tags::QUARANTINE) && t.value() == Some(role);
         if group.tags().iter().any(ours) {
-            return Ok(Performed::applied(answer.request_id()).already());
+            return Ok(Made::Ours(Performed::applied(answer.request_id()).already()));
         }
-        let id = group.group_id().unwrap_or_default();
-        let remedy = format!(
-            "{id} has the name of the {role} group and not its tag, so it is not used; delete it, or tag it {}={role}",
-            tags::QUARANTINE
-        );
-        Err(CloudError::unusable(operation, vpc.as_str(), remedy))
+        Ok(Made::TakenBy(group.group_id().unwrap_or_default().to_owned()))
     }
 
     /// By the rules' ids: a revocation that names a rule by what it allows and misses is no error to EC2

@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{
 use futures::future::{join_all, join3};
 use stasis_model::baseline::Observed;
 use stasis_model::facts::{Allows, Endpoints, NetworkAcl, NetworkAclEntry, Peer, QuarantineGroup, Rule, VpcFacts};
-use stasis_model::ids::{GroupId, InstanceId, VpcId};
+use stasis_model::ids::{CaseId, GroupId, InstanceId, VpcId};
 use stasis_model::tags;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -213,16 +213,20 @@ fn vpc_filter(vpcs: &BTreeSet<VpcId>) -> Filter {
     Filter::builder().name("vpc-id").set_values(Some(ids)).build()
 }
 
-/// Our group of a role in a VPC. Its name must be ours too: a tag alone, set on a group of someone else's, must not
-/// have us rewrite it.
+/// Our group of a role in a VPC, of several the one with the common name. Its name must be ours too: a tag alone, set on a
+/// group of someone else's, must not have us rewrite it.
 fn ours(groups: &[SecurityGroup], vpc: &VpcId, role: &str) -> Result<Option<QuarantineGroup>, CloudError> {
-    let name = group_name(vpc, role);
+    let (name, of_cases) = (group_name(vpc, role), group_name_for_cases(vpc, role));
+    let named =
+        |g: &&SecurityGroup| g.group_name().is_some_and(|found| found == name || found.starts_with(of_cases.as_str()));
     let tagged =
         |g: &SecurityGroup| g.tags().iter().any(|t| t.key() == Some(tags::QUARANTINE) && t.value() == Some(role));
     let Some(group) = groups
         .iter()
-        .filter(|g| g.vpc_id() == Some(vpc.as_str()) && g.group_name() == Some(name.as_str()) && tagged(g))
-        .min_by_key(|g| g.group_id())
+        .filter(|g| g.vpc_id() == Some(vpc.as_str()) && tagged(g))
+        .filter(named)
+        // The common name is the shortest of them.
+        .min_by_key(|g| (g.group_name(), g.group_id()))
     else {
         return Ok(None);
     };
@@ -261,6 +265,16 @@ fn endpoints_of(
 /// The name of our group of a role: one per VPC, so that AWS itself refuses a second.
 pub(crate) fn group_name(vpc: &VpcId, role: &str) -> String {
     format!("stasis-{role}-{vpc}")
+}
+
+/// How the names begin that cases give to a group whose common name somebody else has taken.
+fn group_name_for_cases(vpc: &VpcId, role: &str) -> String {
+    format!("{}-case-", group_name(vpc, role))
+}
+
+/// The name that a case gives to it. Case ids begin with `case-`, and nobody knows one before there is the case.
+pub(crate) fn group_name_of_case(vpc: &VpcId, role: &str, case: &CaseId) -> String {
+    format!("{}-{case}", group_name(vpc, role))
 }
 
 /// What a permission lets through, one for each peer of it.

@@ -701,8 +701,10 @@ impl Page<'_> {
                 TrackedConnections::Cut => fill(words.risk_tracked_cut, &[code("RemoteAddresses")]),
                 TrackedConnections::Leave => fill(words.risk_tracked_left, &[code("TrackedConnections: leave")]),
             });
-            if case.policy.egress == Egress::Https {
-                risks.push(fill(words.risk_egress_https, &[code("Egress: https")]));
+            match case.policy.egress {
+                Egress::Https => risks.push(fill(words.risk_egress_https, &[code("Egress: https")])),
+                Egress::Endpoints => risks.push(fill(words.risk_egress_endpoints, &[code("Egress: endpoints")])),
+                Egress::None => {}
             }
             risks.push(plain(words.risk_resolver));
         }

@@ -198,6 +198,8 @@ words! {
         "セキュリティグループは VPC の DNS リゾルバー、インスタンスメタデータ、時刻同期への通信を制限しません。DNS トンネリングやロールの認証情報の取得は引き続き可能です。";
     risk_egress_https: "The policy lets the instance reach any address on port 443 (policy {}), and so may whoever controls it.",
         "ポリシーにより、インスタンスは任意のアドレスのポート 443 に接続できます（ポリシー {}）。侵入者も同じ経路を使えます。";
+    risk_egress_endpoints: "Through the VPC's endpoints, where it has any, the instance still reaches on port 443: whatever else is in their security groups, any S3 bucket of the Region, and Systems Manager, also with credentials of another account (policy {}). The endpoints' own policies can narrow that.",
+        "VPC エンドポイントがある場合、インスタンスはポート 443 で次に到達できます：エンドポイントと同じセキュリティグループに属するもの、リージョン内の任意の S3 バケット、Systems Manager（他のアカウントの認証情報でも可）（ポリシー {}）。エンドポイントポリシーで制限できます。";
     risk_credentials: "The instance has a role ({}). Credentials taken from it before now stay valid until they expire.",
         "インスタンスにはロールがあります（{}）。すでに盗まれた認証情報は、有効期限まで使用できます。";
     risk_preserve: "The instance is still on the network, as asked (mode preserve).", "指定により、インスタンスはまだネットワーク上にあります（モード preserve）。";
