@@ -13,6 +13,7 @@ the alarms of the functions into infra/template.yaml, the documents of infra/ssm
 
 import contextlib
 import copy
+import fnmatch
 import io
 import json
 import os
@@ -944,6 +945,31 @@ def every_stage_keeps_to_its_own_records(infra):
     for statement in infra.statements("ready"):
         if statement["Action"] == "s3:PutObject" and statement["Resource"] != {"Fn::Sub": "${EvidenceBucket.Arn}/readiness/*"}:
             yield "readiness may write into the case file"
+
+
+@check
+def what_was_taken_from_a_host_is_read_by_those_who_need_it(infra):
+    """A memory image holds secrets of everybody who was on the host."""
+    readers = {"memory": {"memory", "verify", "report"}, "volatile": {"capture", "report"}, "console": {"report"}}
+    for stage in STAGES + ASIDE:
+        granted = [
+            r["Fn::Sub"].removeprefix("${EvidenceBucket.Arn}/")
+            for s in infra.statements(stage)
+            if any(action.startswith("s3:GetObject") for action in listed(s["Action"]))
+            for r in listed(s["Resource"])
+        ]
+        for folder, known in readers.items():
+            if stage not in known and any(fnmatch.fnmatchcase(f"cases/case-1/{folder}/image", pattern) for pattern in granted):
+                yield f"{stage} may read {folder}/ of every case"
+
+
+@check
+def memory_is_sent_to_instances_of_cases_alone(infra):
+    """Its document runs what its caller names, as root."""
+    for statement in infra.statements("memory"):
+        if statement["Action"] == "ssm:SendCommand" and "instance/" in json.dumps(statement["Resource"]):
+            if statement.get("Condition") != {"StringLike": {"ssm:resourceTag/stasis:case": "case-*"}}:
+                yield "memory may run what it likes on any managed instance"
 
 
 @check

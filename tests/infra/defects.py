@@ -236,6 +236,16 @@ DEFECTS = [
         lambda i: setting(resource(i, "EvidenceBucketPolicy")["PolicyDocument"]["Statement"][0], "Effect", "Allow"),
     ),
     (
+        "a stage that reads every memory image",
+        "what_was_taken_from_a_host_is_read_by_those_who_need_it",
+        lambda i: setting(statement(i, "detach", "ReadCaseFile"), "Resource", [{"Fn::Sub": "${EvidenceBucket.Arn}/cases/*"}]),
+    ),
+    (
+        "a memory stage that is root on every instance",
+        "memory_is_sent_to_instances_of_cases_alone",
+        lambda i: statement(i, "memory", "SendToInstancesOfCases").pop("Condition"),
+    ),
+    (
         "evidence that nobody logs the access to",
         "access_to_evidence_is_logged",
         lambda i: resource(i, "EvidenceBucket").pop("LoggingConfiguration"),

@@ -285,6 +285,7 @@ class Deploys(Case):
             self.an_upgrade_keeps_what_was_chosen()
             self.the_run_goes_on_with_the_new_functions(execution)
             self.an_organisation_may_forward_findings()
+            self.a_further_region_of_its_own_account_gets_the_roles()
             self.evidence_is_never_replaced()
             self.an_open_case_keeps_it_from_being_removed(outputs)
             self.removed_but_for_evidence(outputs)
@@ -464,7 +465,7 @@ class Deploys(Case):
             "TemplateURL": f"{self.aws.ministack_url}/templates-of-a-member/member.yaml",
             "Capabilities": ["CAPABILITY_NAMED_IAM"],
         }
-        with self.assertRaisesRegex(Exception, "EvidenceBucket is needed in every account but Stasis' own"):
+        with self.assertRaisesRegex(Exception, "EvidenceBucket is needed everywhere but in Stasis' own account and Region"):
             formation.create_stack(**member, Parameters=[{"ParameterKey": "HubAccount", "ParameterValue": self.aws.account}])
         formation.create_stack(**member, Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()])
         formation.get_waiter("stack_create_complete").wait(StackName=install.MEMBER, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
@@ -475,6 +476,30 @@ class Deploys(Case):
         self.assertEqual(target["Arn"], bus)
         self.assertIn("arn:aws:iam::" + account, target["RoleArn"])
         self.assertIn("arn:aws:sqs:" + self.aws.region + ":" + account, target["DeadLetterConfig"]["Arn"])
+
+    def a_further_region_of_its_own_account_gets_the_roles(self) -> None:
+        """All but the profile of quarantined instances, which the stack in Stasis' own Region has made."""
+        formation = self.aws.client("cloudformation", region=local_stack.FURTHER_REGION)
+        values = {"HubAccount": self.aws.account, "HubRegion": self.aws.region, "ProfileRegion": self.aws.region}
+        bucket, key = f"stasis-artefacts-{self.aws.account}-{self.aws.region}", "stasis/for-another-region/member.yaml"
+        self.aws.client("s3").put_object(Bucket=bucket, Key=key, Body=(self.temporary / "dist/member.yaml").read_bytes())
+        member = {
+            "StackName": install.MEMBER,
+            "TemplateURL": f"{self.aws.ministack_url}/{bucket}/{key}",
+            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+        }
+        with self.assertRaisesRegex(Exception, "EvidenceBucket is needed everywhere but in Stasis' own account and Region"):
+            formation.create_stack(**member, Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()])
+        values["EvidenceBucket"] = self.bucket
+        formation.create_stack(**member, Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()])
+        formation.get_waiter("stack_create_complete").wait(StackName=install.MEMBER, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        made = formation.describe_stack_resources(StackName=install.MEMBER)["StackResources"]
+        left_out = {"QuarantineInstanceProfile", "QuarantineInstanceRole"}
+        self.assertEqual({r["LogicalResourceId"] for r in made}, set(templates.read(ROOT / "infra/member.yaml")["Resources"]) - left_out)
+        roles = {role["RoleName"] for page in self.aws.client("iam", hub=True).get_paginator("list_roles").paginate() for role in page["Roles"]}
+        self.assertIn(f"stasis-spoke-quarantine-{local_stack.FURTHER_REGION}", roles)
+        formation.delete_stack(StackName=install.MEMBER)
+        formation.get_waiter("stack_delete_complete").wait(StackName=install.MEMBER, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
     def evidence_is_never_replaced(self) -> None:
         """A package whose template has another evidence bucket is refused, and nothing of it is carried out."""

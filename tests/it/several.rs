@@ -175,3 +175,31 @@ async fn by_hand_an_account_is_named_and_its_role_may_be_revoked() {
     assert_eq!(*profile, json!(format!("arn:aws:iam::{MEMBER}:instance-profile/stasis-quarantine")));
     assert_eq!(described["role policies"]["PolicyNames"].as_array().map(Vec::len), Some(1), "{described:#}");
 }
+
+#[tokio::test]
+async fn an_instance_of_its_own_account_in_another_region_is_contained_by_the_roles_there() {
+    const REGION: &str = "eu-west-2";
+    let suspect = Suspect::plant(&json!({"region": REGION, "data_volumes": 0}));
+    let groups = suspect.groups().await;
+    let output = local().contain(&json!({"instanceId": suspect.id, "region": REGION})).await.output();
+    assert_eq!(output["status"], "CONTAINED", "{output:#}");
+    assert!(suspect.is_quarantined().await, "{:?}", suspect.groups().await);
+    assert_eq!(suspect.protection().await, (true, true, "stop".to_owned()));
+    assert_eq!((suspect.scaling_group().await, suspect.serving_targets().await), (None, 0));
+    assert_eq!(suspect.snapshots().await.len(), 1);
+    // Its evidence is at home, and each change there was made in a session that bears the case's name.
+    let case = output["caseId"].as_str().expect("a case");
+    let keys = local().keys(&format!("cases/{case}/")).await;
+    assert!(keys.iter().any(|key| key.contains("/memory/image")), "{keys:?}");
+    let released = local().release(&json!({"caseId": case, "reason": "a test"})).await.output();
+    assert_eq!(released["status"], "RELEASED", "{released:#}");
+    assert_eq!(suspect.groups().await, groups);
+    // Where there are no roles, nothing is done, and it is said what to deploy.
+    match local().contain(&json!({"instanceId": suspect.id, "region": "eu-central-2"})).await {
+        crate::local::Ended::Failed { error, cause } => {
+            assert_eq!(error, "Denied", "{cause}");
+            assert!(cause.contains("eu-central-2: deploy infra/member.yaml there"), "{cause}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -19,9 +19,10 @@ impl Suspect {
         Self { id: planted["instanceId"].as_str().expect("an instance").to_owned(), planted }
     }
 
-    /// The SDK's settings for a service in the instance's account.
+    /// The SDK's settings for a service in the instance's account and region.
     async fn config(&self, service: &str) -> aws_config::SdkConfig {
-        local().config_of(service, self.text("account")).await
+        let region = aws_config::Region::new(self.text("region").to_owned());
+        local().config_of(service, self.text("account")).await.to_builder().region(region).build()
     }
 
     async fn ec2(&self) -> aws_sdk_ec2::Client {

@@ -209,9 +209,9 @@ def plant(arguments: argparse.Namespace) -> int:
         "endpoints": not arguments.no_endpoints,
         **json.loads(arguments.options),
     }
-    account = options.pop("account", aws.account)
-    planted = do_plant(lambda service: aws.client(service, account=account), aws.region, **options)
-    planted["account"] = account
+    account, region = options.pop("account", aws.account), options.pop("region", aws.region)
+    planted = do_plant(lambda service: aws.client(service, account=account, region=region), region, **options)
+    planted |= {"account": account, "region": region}
     print(json.dumps(planted, indent=2))
     return 0
 
@@ -221,7 +221,7 @@ def describe(arguments: argparse.Namespace) -> int:
 
     aws = attached(arguments.dir.resolve(), read_environment(arguments.dir.resolve()))
     planted = json.loads(arguments.planted)
-    print(json.dumps(do_describe(lambda service: aws.client(service, account=planted.get("account")), planted), indent=1, default=str))
+    print(json.dumps(do_describe(lambda service: aws.client(service, account=planted.get("account"), region=planted.get("region")), planted), indent=1, default=str))
     return 0
 
 

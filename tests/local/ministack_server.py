@@ -39,7 +39,7 @@ CORRECTIONS = [
     ),
     (
         "sts AssumeRole",
-        "any role of any account is given to anybody; here a role stasis-spoke-… is given in the accounts that have one, for "
+        "any role of any account is given to anybody; here a role stasis-spoke-… is given where there is one, for "
         "its external id and for a session that is named after a case",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html",
     ),
@@ -170,7 +170,7 @@ def apply_session_keys() -> None:
     sts._gen_session_token = session_token
 
 
-def apply_spokes(home: str, members: list[str]) -> None:
+def apply_spokes(home: str, spokes: list[str]) -> None:
     """The trust policies of infra/member.yaml, as far as a request shows what they ask for."""
     from ministack.services import sts
 
@@ -178,10 +178,10 @@ def apply_spokes(home: str, members: list[str]) -> None:
 
     async def handle_request(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
         fields = {key: values[0] for key, values in urllib.parse.parse_qs((body or b"").decode("utf-8", "replace")).items()}
-        role = re.fullmatch(r"arn:aws:iam::(\d{12}):role/stasis-spoke-[a-z]+-[a-z0-9-]+", fields.get("RoleArn", ""))
+        role = re.fullmatch(r"arn:aws:iam::(\d{12}):role/stasis-spoke-[a-z]+-([a-z0-9-]+)", fields.get("RoleArn", ""))
         if fields.get("Action") == "AssumeRole" and role:
             is_case = fields.get("RoleSessionName", "").startswith("case-")
-            if role[1] not in members or fields.get("ExternalId") != f"stasis-{home}" or not is_case:
+            if "/".join(role.groups()) not in spokes or fields.get("ExternalId") != f"stasis-{home}" or not is_case:
                 words = f"not authorized to perform: sts:AssumeRole on resource: {role[0]}"
                 return sts._error(403, "AccessDenied", words, ns="sts")
         return await handle(method, path, headers, body, query)
@@ -386,7 +386,7 @@ def apply_types_of_resources() -> None:
 
 
 def main() -> None:
-    fd, home, *members = int(sys.argv[1]), *sys.argv[2:]
+    fd, home, *spokes = int(sys.argv[1]), *sys.argv[2:]
 
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
@@ -398,7 +398,7 @@ def main() -> None:
     apply_replacements()
     apply_permissions_boundaries()
     apply_session_keys()
-    apply_spokes(home, members)
+    apply_spokes(home, spokes)
     apply_task_tokens()
     apply_ranges_of_versions()
     apply_pseudo_parameters()

@@ -41,6 +41,10 @@ QUARANTINE_PROFILE = "stasis-quarantine"
 DESTINATION_ACCOUNT = "222233334444"
 # An account whose instances Stasis contains from its own.
 MEMBER_ACCOUNT = "333344445555"
+# The region besides its own in which Stasis' own account has the roles of member.yaml.
+FURTHER_REGION = "eu-west-2"
+# A region of the member's account that has roles and no instance.
+EMPTY_REGION = "eu-north-1"
 DESTINATION_REGION = "eu-west-1"
 
 # The services whose world is moto's; names as the AWS SDKs define them (AWS_ENDPOINT_URL_<service id>).
@@ -127,6 +131,10 @@ class LocalAws:
         }
         return values
 
+    def spokes(self) -> list[str]:
+        """Where the roles of infra/member.yaml are."""
+        return [f"{MEMBER_ACCOUNT}/{self.region}", f"{MEMBER_ACCOUNT}/{EMPTY_REGION}", f"{self.account}/{FURTHER_REGION}"]
+
     def start(self) -> None:
         for folder in (self.directory, self.logs, self.directory / "tmp"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +165,7 @@ class LocalAws:
         specification = [
             {
                 "name": "MiniStack",
-                "argv": [sys.executable, "-m", "local.ministack_server", str(ministack.fileno()), self.account, MEMBER_ACCOUNT],
+                "argv": [sys.executable, "-m", "local.ministack_server", str(ministack.fileno()), self.account, *self.spokes()],
                 "env": {
                     **common,
                     "GATEWAY_PORT": str(ministack_port),
@@ -404,26 +412,28 @@ class LocalAws:
 
     def _create_member(self) -> None:
         """What infra/member.yaml puts beside the suspect, which here is moto's side, in each account that has instances."""
-        for account in (self.account, MEMBER_ACCOUNT):
+        for account, region in ((self.account, self.region), (MEMBER_ACCOUNT, self.region), (self.account, FURTHER_REGION)):
             # First the Command documents.
-            ssm = self.client("ssm", account=account)
+            ssm = self.client("ssm", account=account, region=region)
             for path in sorted((ROOT / "infra" / "ssm").glob("*.json")):
                 name = "Stasis-" + "".join(part.capitalize() for part in path.stem.split("-"))
                 ssm.create_document(
                     Name=name, Content=path.read_text(encoding="utf-8"), DocumentType="Command", DocumentFormat="JSON"
                 )
-            # Then the profile of quarantined instances.
+            # The log group of flow logs.
+            self.client("logs", account=account, region=region, beside=True).create_log_group(logGroupName="/stasis/flow-logs")
+            # The key, which lets the account of the copies use it.
+            both = [f"arn:aws:iam::{account}:root", f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"]
+            self.create_key(self.client("kms", account=account, region=region), "stasis-snapshots", both)
+            # And the profile of quarantined instances, which belongs to the whole account.
+            if region != self.region:
+                continue
             iam = self.client("iam", account=account)
             role = load_template(ROOT / "infra" / "member.yaml")["Resources"]["QuarantineInstanceRole"]
             trust = json.dumps(role["Properties"]["AssumeRolePolicyDocument"]).replace("${AWS::URLSuffix}", "amazonaws.com")
             iam.create_role(RoleName=QUARANTINE_PROFILE, AssumeRolePolicyDocument=trust)
             iam.create_instance_profile(InstanceProfileName=QUARANTINE_PROFILE)
             iam.add_role_to_instance_profile(InstanceProfileName=QUARANTINE_PROFILE, RoleName=QUARANTINE_PROFILE)
-            # The log group of flow logs.
-            self.client("logs", account=account, beside=True).create_log_group(logGroupName="/stasis/flow-logs")
-            # And the key, which lets the account of the copies use it.
-            both = [f"arn:aws:iam::{account}:root", f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"]
-            self.create_key(self.client("kms", account=account), "stasis-snapshots", both)
         there = self.client("kms", DESTINATION_REGION, DESTINATION_ACCOUNT)
         self.create_key(there, "stasis-evidence-copies", [f"arn:aws:iam::{DESTINATION_ACCOUNT}:root"])
 

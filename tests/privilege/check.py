@@ -65,6 +65,8 @@ class Granted:
     def policy(self, kind: str, role: str, account: str = "", region: str = "") -> str:
         place = copy.copy(place_of(kind, self.recording))
         place.account, place.region = account or place.account, region or place.region
+        if kind == "member":
+            place.parameters = {**place.parameters, "HubRegion": self.recording.hub.region}
         where = f"{kind}/{place.account}/{place.region}"
         if f"{where}/" not in self.documents:
             self.documents[f"{where}/"] = {}

@@ -15,6 +15,12 @@ STAGES = [
     *("report", "revoke", "scope", "triage", "verify"),
 ]
 # Objects of a case, and the one stage that writes them.
+# What was taken from a host, and who reads it.
+IMAGES = {
+    "memory/image.lime": {"memory", "verify", "report"},
+    "volatile/processes.txt": {"capture", "report"},
+    "console/screenshot.jpg": {"report"},
+}
 OTHERS_WRITE = {
     "case.json": "triage",
     "baseline.json": "triage",
@@ -141,6 +147,8 @@ def requests(kind: str, name: str, place: Place, hub: Place) -> list[tuple[str, 
     refuse("another account's document", "ssm:SendCommand", arn("document/Stasis-CaptureVolatile", "ssm", OTHER))
     if stage != "capture":
         refuse("capture's document", "ssm:SendCommand", arn("document/Stasis-CaptureVolatile", "ssm"))
+    if stage != "capture":
+        refuse("commands on an instance of no case", "ssm:SendCommand", instance, {"ssm:resourceTag/Name": "case-1"})
     if stage != "memory":
         refuse("memory's document", "ssm:SendCommand", arn("document/Stasis-AcquireMemory", "ssm"))
     refuse("a parameter", "ssm:GetParameter", arn("parameter/database/password", "ssm"))
@@ -185,6 +193,9 @@ def requests(kind: str, name: str, place: Place, hub: Place) -> list[tuple[str, 
     for key, writer in OTHERS_WRITE.items():
         if writer != stage or kind != "template":
             refuse("what another stage writes", "s3:PutObject", f"{bucket}/cases/case-1/{key}")
+    for key, readers in IMAGES.items():
+        if stage not in readers or kind != "template":
+            refuse("evidence that others read", "s3:GetObject", f"{bucket}/cases/case-1/{key}")
     refuse("a collector", "s3:PutObject", f"{bucket}/tools/collector/abc")
     for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
         refuse("another bucket", action, "arn:aws:s3:::other/cases/case-1/case.json")

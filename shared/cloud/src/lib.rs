@@ -49,6 +49,14 @@ pub struct Home {
     pub external_id: String,
 }
 
+impl Home {
+    /// Whether an instance is where the functions' own roles may act. What they may do is limited to their account and region;
+    /// everywhere else a role of the place is assumed.
+    pub fn is(&self, account: &AccountId, region: &Region) -> bool {
+        self.account == *account && self.region == *region
+    }
+}
+
 /// What the clients of all places have in common.
 #[derive(Debug, Clone)]
 struct Process {
@@ -136,8 +144,8 @@ impl Cloud {
         Self::of(config, config, home, &region, process, traces)
     }
 
-    /// The clients of another account, with the settings `there`.
-    pub(crate) fn of_account(&self, account: &AccountId, there: &SdkConfig, region: &Region) -> Self {
+    /// The clients of another account or region, with the settings `there`.
+    pub(crate) fn of_place(&self, account: &AccountId, there: &SdkConfig, region: &Region) -> Self {
         let traces = self.process.traces.in_account(account);
         Self::of(&self.config, there, self.home.clone(), region, self.process.clone(), traces)
     }

@@ -1,5 +1,5 @@
-//! The way into another account: a session of the role there that is for one stage in one region. What each of those roles
-//! may do is what the stage's own role may do at home.
+//! The way into another account or region: a session of the role there that is for one stage in one region. What each of those
+//! roles may do is what the stage's own role may do at home.
 
 use crate::{Cloud, CloudError};
 use aws_credential_types::Credentials;
@@ -17,7 +17,7 @@ const SESSION_SECONDS: i32 = 900;
 /// A session that is to be used again must last for a whole call.
 const LEFT_AT_LEAST: Duration = Duration::from_secs(300);
 
-/// ARN of the role that a stage, or readiness, has in another account.
+/// ARN of the role that a stage, or readiness, has in another account or region.
 pub fn spoke_role(account: &AccountId, region: &Region, name: &str) -> String {
     format!("arn:{}:iam::{account}:role/stasis-spoke-{name}-{region}", region.partition())
 }
@@ -26,8 +26,8 @@ pub fn spoke_role(account: &AccountId, region: &Region, name: &str) -> String {
 pub(crate) type Sessions = Arc<Mutex<HashMap<(String, CaseId), (Credentials, SystemTime)>>>;
 
 impl Cloud {
-    /// The clients for an instance: at home in its region, or in another account by the role that `stage` has there. Its
-    /// session is named after the case, so that CloudTrail there names the case on each call.
+    /// The clients for an instance: at home, or in another account or region by the role that `stage` has there. Its session is
+    /// named after the case, so that CloudTrail there names the case on each call.
     ///
     /// # Errors
     /// Where the role cannot be assumed.
@@ -61,20 +61,20 @@ impl Cloud {
         role: &str,
         case: &CaseId,
     ) -> Result<Self, CloudError> {
-        if *account == self.home.account {
-            return Ok(self.in_region(region));
+        if self.home.is(account, region) {
+            return Ok(self.clone());
         }
         let role = spoke_role(account, region, role);
         let credentials = self.spoke_session(&role, case).await.map_err(|error| {
             let home = &self.home.account;
             let message = format!(
-                "{}; so nothing was done in account {account}: deploy infra/member.yaml there in {region}, with HubAccount={home}",
+                "{}; so nothing was done in account {account}, {region}: deploy infra/member.yaml there, with HubAccount={home}",
                 error.message
             );
             CloudError::new(ASSUME, error.subject, &error.code, message, None)
         })?;
         let there = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
-        Ok(self.of_account(account, &there, region))
+        Ok(self.of_place(account, &there, region))
     }
 
     async fn spoke_session(&self, role: &str, case: &CaseId) -> Result<Credentials, CloudError> {

@@ -142,7 +142,7 @@ impl Look<'_> {
 
     /// Each need with the role that has it: the stage's own at home, that of its spoke elsewhere.
     fn with_roles(&self, roles: &BTreeMap<String, String>, needed: Vec<Needed>) -> Vec<(String, Needed)> {
-        let at_home = *self.account == self.settings.home.account;
+        let at_home = self.settings.home.is(self.account, self.region);
         let role = |needed: &Needed| match at_home {
             true => roles.get(needed.stage.name()).cloned(),
             false => Some(spoke_role(self.account, self.region, needed.stage.name())),

@@ -35,7 +35,7 @@ impl Cloud {
         let mut cut = false;
         let by_name = resources.iter().take(RESOURCES_MOST).map(|id| (LookupAttributeKey::ResourceName, id.clone()));
         // Role sessions carry the name of the function at home, and elsewhere that of the case.
-        let sessions: BTreeSet<String> = match case.instance.account == self.home.account {
+        let sessions: BTreeSet<String> = match self.home.is(&case.instance.account, &case.instance.region) {
             true => reports.iter().map(|report| format!("stasis-{}", report.stage)).collect(),
             false => BTreeSet::from([case.case_id.to_string()]),
         };
