@@ -32,6 +32,7 @@ DEPLOY_VENV := $(CACHE)/venv-deploy-$(shell cat $(DEPLOY_REQUIREMENTS) | sha256s
 INSTALLER := PYTHONPATH=infra PYTHONDONTWRITEBYTECODE=1 $(DEPLOY_VENV)/bin/python -m installer
 # What stands on make's own command line, by name.
 NAMED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+FUNCTIONS = $(addprefix -p ,$(notdir $(patsubst %/,%,$(dir $(wildcard functions/*/Cargo.toml)))))
 # The functions' machine, and the C library of provided.al2023.
 LAMBDA_TARGET := aarch64-unknown-linux-gnu
 LAMBDA_GLIBC := 2.34
@@ -47,7 +48,7 @@ SECONDS ?= 60
 # The language of the demo's report: en or ja.
 REPORT_LANGUAGE ?= en
 
-.PHONY: report-picture
+.PHONY: bench-memory report-picture
 .PHONY: help demo test check install bench bench-ours local local-stop plant build collector vm-proof
 
 help: ## what there is
@@ -78,6 +79,10 @@ bench: $(VENV)/ready $(PEERS_VENV)/ready build ## time to contain, beside what o
 bench-ours: $(VENV)/ready build ## time to contain, Stasis alone
 	@$(BENCH) --ours-only
 
+bench-memory: $(VENV)/ready ## what a function's memory does to how long it takes (root, control groups; builds for release, 16 min)
+	@cargo build --quiet --locked --release -p stasis-collector $(FUNCTIONS)
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) benches/memory.py --binaries $(CARGO_TARGET_DIR)/release --proxy-python $(PYTHON)
+
 install: ## the analyst's command line, stasis, into cargo's own bin folder (docs/command-line.md)
 	@cargo install --quiet --locked --path cli
 
@@ -102,7 +107,7 @@ collector: $(COLLECTOR_VENV)/ready ## the static collector for both architecture
 functions: $(COLLECTOR_VENV)/ready
 	@rustup target add --toolchain 1.95.0 $(LAMBDA_TARGET) 2>&1 | grep -i error || true
 	@PATH=$(COLLECTOR_VENV)/bin:$$PATH cargo zigbuild --quiet --locked --release --target $(LAMBDA_TARGET).$(LAMBDA_GLIBC) \
-	    $(addprefix -p ,$(notdir $(patsubst %/,%,$(dir $(wildcard functions/*/Cargo.toml)))))
+	    $(FUNCTIONS)
 
 package: $(DEPLOY_VENV)/ready functions collector ## what a deployment needs, in dist/: functions for arm64, templates, collectors (docs/deploy.md)
 	@$(INSTALLER) package --binaries $(CARGO_TARGET_DIR)/$(LAMBDA_TARGET)/release --collectors $(COLLECTORS) --lambda-folder target/lambda

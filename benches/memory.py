@@ -5,8 +5,9 @@ Each function runs in a control group that gives it just that share, for several
 used, how long it had to wait for its share, and how much memory it held at most. Shown: that per function, what the waiting adds
 until the instance is cut off, cold and warm, and what the largest hosts need, for which memory signs ten thousand addresses.
 
-It is a model of Lambda on this machine's processor: Lambda's own, its network and its own work at a start are not in it. A start is
-charged with its share too, which Lambda is said to be more generous about.
+Calls but those to S3 go over TLS, and each service has an address of its own, as at AWS: handshakes are part of what a start costs. It is
+a model of Lambda on this machine's processor: Lambda's own, its network and its own work at a start are not in it. A start is charged with its
+share too, which Lambda is said to be more generous about.
 
     make bench-memory          (as root, with control groups; builds the functions for this machine as they are released)
 """
@@ -14,6 +15,8 @@ charged with its share too, which Lambda is said to be more generous about.
 from __future__ import annotations
 
 import argparse
+import datetime
+import ipaddress
 import os
 import pathlib
 import shlex
@@ -24,6 +27,11 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "tests")]
+
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
+from cryptography.x509.oid import NameOID  # noqa: E402
 
 import run as bench  # noqa: E402  (the path is set just above)
 from local import stack  # noqa: E402
@@ -40,8 +48,44 @@ LARGEST = "u7in-32tb.224xlarge"
 PERIOD_US = 20_000
 
 
+class TlsProxy(bench.Proxy):
+    """The recording proxy over TLS, at an address for each service."""
+
+    SYSTEM = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
+
+    def __init__(self, python: str, delay_ms: float, folder: pathlib.Path) -> None:
+        super().__init__(python, delay_ms)
+        self.certificate, self.key, self.trusted = (folder / name for name in ("certificate.pem", "key.pem", "trusted.pem"))
+        self._certify()
+
+    def options(self) -> list[str]:
+        # The collector trusts public roots alone, and sends to a loopback address in the clear.
+        return ["--tls", str(self.certificate), str(self.key), "--clear", "S3"]
+
+    def upstreams(self, ministack: str, moto: str) -> list[str]:
+        of = dict.fromkeys(("S3", "SNS", "SFN", "STS", "EVENTBRIDGE"), ministack) | dict.fromkeys(stack.MOTO_SERVICES.values(), moto)
+        return [f"{service}={upstream}" for service, upstream in of.items()]
+
+    def variables(self, _ministack: str, _moto: str) -> dict[str, str]:
+        return {"SSL_CERT_FILE": str(self.trusted), **{f"AWS_ENDPOINT_URL_{service}": at for service, at in self.at.items()}}
+
+    def _certify(self) -> None:
+        """A certificate for the loopback address, trusted beside all that a machine trusts: these are read at a start too."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")]), datetime.datetime.now(datetime.timezone.utc)
+        at = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        made = made.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1)).add_extension(at, False)
+        certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        self.certificate.write_bytes(certificate)
+        plain = serialization.NoEncryption()
+        self.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+        system = self.SYSTEM.read_bytes() if self.SYSTEM.is_file() else b""
+        self.trusted.write_bytes(system + certificate)
+
+
 class Shares:
-    """Control groups, one for each function: version 2 where the machine has it, else version 1."""
+    """Control groups, one for each function: of version 1, or of version 2 where the machine has that (which was not tried)."""
 
     def __init__(self) -> None:
         root = pathlib.Path("/sys/fs/cgroup")
@@ -113,7 +157,7 @@ def difference(after: dict[str, dict[str, float]], before: dict[str, dict[str, f
 def measured(megabytes: int, binaries: pathlib.Path, python: str) -> dict[str, Any]:
     """A containment with functions that start, some with functions that are warm, and one of the largest host."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=binaries))
-    proxy, shares = bench.Proxy(python, DELAY_MS), Shares()
+    proxy, shares = TlsProxy(python, DELAY_MS, directory), Shares()
     aws = stack.LocalAws(directory, binaries=binaries, wait_scale=0.01, through=proxy.through, before=lambda stage: shares.make(stage, megabytes))
 
     def look() -> dict[str, dict[str, float]]:

@@ -4,9 +4,9 @@ The time that the emulator itself takes is part of that, so that a call costs th
 longer than the set time is recorded as such. It changes nothing in requests and answers, and it listens on the loopback
 address only.
 
-    python proxy.py --delay-ms 50 UPSTREAM...
+    python proxy.py --delay-ms 50 [--tls CERTIFICATE KEY] [--clear NAME] [NAME=]UPSTREAM...
 
-prints one line per upstream, `UPSTREAM LISTENS_AT`, then serves until its standard input closes. The line `take` has it
+prints one line per upstream, `NAME LISTENS_AT` (without a name, the upstream is its own), then serves until its standard input closes. The line `take` has it
 print what was recorded since the last time, as JSON on one line.
 """
 
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import re
+import ssl
 import sys
 import time
 from urllib.parse import parse_qs
@@ -79,17 +80,21 @@ async def serve(arguments: argparse.Namespace) -> None:
     timeout = aiohttp.ClientTimeout(total=120)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False, trust_env=False) as session:
-        runners = []
-        for upstream in arguments.upstream:
+        runners, tls = [], None
+        if arguments.tls:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(*arguments.tls)
+        for given in arguments.upstream:
+            name, upstream = given.split("=", 1) if "=" in given else (given, given)
             application = web.Application(client_max_size=64 * 1024 * 1024)
             application.router.add_route("*", "/{path:.*}", proxied(upstream, arguments.delay_ms / 1000, record, session))
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=None if name == arguments.clear else tls)
             await site.start()
             runners.append(runner)
             port = runner.addresses[0][1]
-            print(upstream, f"http://127.0.0.1:{port}", flush=True)
+            print(name, f"{'https' if tls and name != arguments.clear else 'http'}://127.0.0.1:{port}", flush=True)
         print("ready", flush=True)
         # `take` writes what was recorded since the last time.
         loop = asyncio.get_running_loop()
@@ -104,5 +109,7 @@ async def serve(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--delay-ms", type=float, required=True)
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
+    parser.add_argument("--clear", help="the name that is served without TLS all the same")
     parser.add_argument("upstream", nargs="+")
     asyncio.run(serve(parser.parse_args()))

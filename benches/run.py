@@ -58,7 +58,10 @@ class Proxy:
 
     def through(self, ministack: str, moto: str) -> dict[str, str]:
         self.child = subprocess.Popen(
-            [self.python, str(ROOT / "benches" / "proxy.py"), "--delay-ms", str(self.delay_ms), ministack, moto],
+            [
+                *(self.python, str(ROOT / "benches" / "proxy.py"), "--delay-ms", str(self.delay_ms)),
+                *(*self.options(), *self.upstreams(ministack, moto)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -71,6 +74,12 @@ class Proxy:
             upstream, listens = line.split()
             self.at[upstream] = listens
         return self.variables(ministack, moto)
+
+    def options(self) -> list[str]:
+        return []
+
+    def upstreams(self, ministack: str, moto: str) -> list[str]:
+        return [ministack, moto]
 
     def variables(self, ministack: str, moto: str) -> dict[str, str]:
         ours = {f"AWS_ENDPOINT_URL_{name}": self.at[ministack] for name in ("S3", "SNS", "SFN")}
