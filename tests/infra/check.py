@@ -964,6 +964,24 @@ def what_was_taken_from_a_host_is_read_by_those_who_need_it(infra):
 
 
 @check
+def every_parameter_says_what_it_takes(infra):
+    """And refuses the rest with a sentence that helps; a hub needs none to be deployed."""
+    for name, template in (("template", infra.template), ("member", infra.member), ("evidence-account", infra.evidence_account), ("examine", infra.examine)):
+        for parameter, of in template["Parameters"].items():
+            where = f"{parameter} of {name}.yaml"
+            if len(of.get("Description", "").split()) < 4:
+                yield f"{where} does not say what it is"
+            if of["Type"] in ("String", "CommaDelimitedList") and not (of.get("AllowedPattern") or of.get("AllowedValues")):
+                yield f"{where} takes anything"
+            if of.get("AllowedPattern") and not of.get("ConstraintDescription"):
+                yield f"{where} is refused without a word of what it should be"
+            if of["Type"] == "Number" and not (of.get("AllowedValues") or {"MinValue", "MaxValue"} <= set(of)):
+                yield f"{where} takes any number"
+            if name == "template" and "Default" not in of:
+                yield f"{where} has no default"
+
+
+@check
 def memory_is_sent_to_instances_of_cases_alone(infra):
     """Its document runs what its caller names, as root."""
     for statement in infra.statements("memory"):

@@ -241,6 +241,16 @@ DEFECTS = [
         lambda i: setting(statement(i, "detach", "ReadCaseFile"), "Resource", [{"Fn::Sub": "${EvidenceBucket.Arn}/cases/*"}]),
     ),
     (
+        "a parameter that takes anything",
+        "every_parameter_says_what_it_takes",
+        lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern"),
+    ),
+    (
+        "a parameter that is refused without a word",
+        "every_parameter_says_what_it_takes",
+        lambda i: i.member["Parameters"]["HubRegion"].pop("ConstraintDescription"),
+    ),
+    (
         "a memory stage that is root on every instance",
         "memory_is_sent_to_instances_of_cases_alone",
         lambda i: statement(i, "memory", "SendToInstancesOfCases").pop("Condition"),

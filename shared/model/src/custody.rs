@@ -2,11 +2,36 @@
 //! what a stage says that it did is looked for in it.
 
 use crate::Timestamp;
+use crate::baseline::Observed;
+use crate::case::Case;
+use crate::facts::Command;
 use crate::ids::{AccountId, CaseId, Region};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 /// The folder of a case in which it is kept, with the closing slash.
 pub const FOLDER: &str = "custody/";
+
+/// How long CloudTrail may take to show a call, in seconds. AWS: "typically delivers events within an average of about
+/// 5 minutes of an API call. This time is not guaranteed."
+/// (<https://docs.aws.amazon.com/awscloudtrail/latest/userguide/how-cloudtrail-works.html>)
+pub const TRAIL_SECONDS: i64 = 1_800;
+
+/// Whether CloudTrail may still come to show a call of the case that it does not show yet.
+pub fn is_waited_for(case: &Case, now: Timestamp) -> bool {
+    now - case.worked_on_since() < TimeDelta::seconds(TRAIL_SECONDS)
+}
+
+/// Whether the record of the volatile data's command is waited for. Until it is there, the rest is not worth asking for, which
+/// takes a lookup for each resource: LookupEvents is limited to two calls a second per account and region.
+pub fn is_command_waited_for(
+    case: &Case,
+    command: Option<&Command>,
+    recorded: &Observed<Option<bool>>,
+    now: Timestamp,
+) -> bool {
+    command.is_some_and(Command::is_over) && *recorded == Observed::Known(Some(false)) && is_waited_for(case, now)
+}
 
 /// One call that CloudTrail recorded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

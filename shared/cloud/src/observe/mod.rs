@@ -25,6 +25,7 @@ pub(crate) use network::{group_name, group_name_of_case, rule_allows};
 pub use release::Former;
 use stasis_model::baseline::{Agent, Instance, Interface, Observed};
 use stasis_model::case::{Case, RemoteAddresses};
+use stasis_model::custody::is_command_waited_for;
 use stasis_model::facts::{CaptureFacts, DetachFacts, NetworkAcl, ProtectFacts, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::{GroupId, VpcId};
 use stasis_model::now;
@@ -151,24 +152,26 @@ impl Cloud {
             .flat_map(|endpoints| endpoints.services.values().flatten().cloned())
             .collect();
         let endpoint_groups = self.inbound(&endpoint_groups).await.into();
-        let custody = match is_all_done(case) {
-            true => self.custody(case).await.map(Some).into(),
-            false => Observed::Known(None),
-        };
         let recorded = match &command {
             Ok(Some(command)) => self.is_in_cloudtrail(case, &command.command_id).await.map(Some).into(),
             Ok(None) => Observed::Known(None),
             Err(error) => Observed::Unknown(error.to_string()),
         };
+        let (command, now) = (Observed::from(command), now());
+        let ran = command.known().and_then(Option::as_ref);
+        let custody = match is_all_done(case) && !is_command_waited_for(case, ran, &recorded, now) {
+            true => self.custody(case).await.map(Some).into(),
+            false => Observed::Known(None),
+        };
         VerifyFacts {
-            now: now(),
+            now,
             instance,
             protection: protection.into(),
             tags: tags.into(),
             memberships,
             quarantine,
             endpoint_groups,
-            command: command.into(),
+            command,
             recorded,
             custody,
             snapshots: snapshots.into(),

@@ -10,12 +10,12 @@ use crate::checks::verify::{
 };
 use crate::protect;
 use crate::quarantine;
-use chrono::TimeDelta;
 use ipnet::IpNet;
 use stasis_model::action::Action;
 use stasis_model::baseline::{Instance, Interface, Observed};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
+use stasis_model::custody::{is_command_waited_for, is_waited_for};
 use stasis_model::facts::{Allows, Peer, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::GroupId;
 use stasis_model::memory::{AcquisitionStatus, MemoryChoice};
@@ -24,10 +24,6 @@ use stasis_model::tags;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// How long CloudTrail may take to show a call. AWS: "typically delivers events within an average of about
-/// 5 minutes of an API call. This time is not guaranteed."
-/// (<https://docs.aws.amazon.com/awscloudtrail/latest/userguide/how-cloudtrail-works.html>)
-const TRAIL_SECONDS: i64 = 1_800;
 /// How often to ask CloudTrail, in seconds: LookupEvents is limited to two calls a second per account and region.
 const TRAIL_WAIT: u32 = 60;
 
@@ -67,9 +63,8 @@ pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
     if case.contains() && case.policy.egress == Egress::Endpoints {
         plan.notes.extend(closed_endpoints(facts));
     }
-    let trail_pending = matches!(&facts.command, Observed::Known(Some(command)) if command.is_over())
-        && facts.recorded == Observed::Known(Some(false))
-        && facts.now - case.worked_on_since() < TimeDelta::seconds(TRAIL_SECONDS);
+    let command = facts.command.known().and_then(Option::as_ref);
+    let trail_pending = is_command_waited_for(case, command, &facts.recorded, facts.now);
     let custody_pending = custody(case, facts, trail_pending, &mut plan);
     if trail_pending || custody_pending {
         plan.next = Next::Wait(TRAIL_WAIT);
@@ -88,8 +83,7 @@ fn custody(case: &Case, facts: &VerifyFacts, trail_pending: bool, plan: &mut Pla
         }
     };
     let missing = custody.unconfirmed.len();
-    let in_time = facts.now - case.worked_on_since() < TimeDelta::seconds(TRAIL_SECONDS);
-    if (missing > 0 && in_time) || trail_pending {
+    if (missing > 0 && is_waited_for(case, facts.now)) || trail_pending {
         return missing > 0;
     }
     plan.step(vec![Action::KeepCustody {
@@ -432,6 +426,8 @@ fn memory(case: &Case, facts: &VerifyFacts) -> Option<Check> {
 mod tests {
     use super::*;
     use crate::sample;
+    use chrono::TimeDelta;
+    use stasis_model::custody::TRAIL_SECONDS;
     use stasis_model::facts::Command;
 
     fn statuses(facts: &VerifyFacts) -> Vec<(String, CheckStatus)> {
@@ -635,6 +631,25 @@ mod tests {
         facts.now = case.opened_at + TimeDelta::seconds(TRAIL_SECONDS);
         assert_eq!(plan(&case, &facts).next, Next::Finish);
         assert_eq!(status_of(&facts, COMMAND), CheckStatus::Unknown);
+    }
+
+    #[test]
+    fn who_did_what_is_asked_for_once_the_command_is_shown_or_given_up() {
+        let (case, facts) = (sample::case(), sample::contained());
+        let over = facts.command.known().and_then(Option::as_ref).expect("a command").clone();
+        let running = Command { status: "InProgress".to_owned(), ..over.clone() };
+        let (early, late) = (case.opened_at, case.opened_at + TimeDelta::seconds(TRAIL_SECONDS));
+        let unread = Observed::Unknown("AccessDenied".to_owned());
+        for (command, recorded, now, waits) in [
+            (Some(&over), Observed::Known(Some(false)), early, true),
+            (Some(&over), Observed::Known(Some(false)), late, false),
+            (Some(&over), Observed::Known(Some(true)), early, false),
+            (Some(&over), unread, early, false),
+            (Some(&running), Observed::Known(Some(false)), early, false),
+            (None, Observed::Known(None), early, false),
+        ] {
+            assert_eq!(is_command_waited_for(&case, command, &recorded, now), waits, "{command:?} {recorded:?} {now}");
+        }
     }
 
     #[test]
