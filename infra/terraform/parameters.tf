@@ -12,6 +12,7 @@ locals {
     RemoteAddresses          = var.remote_addresses
     MinimumSize              = var.minimum_size
     Credentials              = var.credentials
+    Revocation               = var.revocation
     QuarantineProfile        = var.quarantine_profile
     TicketBus                = var.ticket_bus
     NotificationEmail        = var.notification_email

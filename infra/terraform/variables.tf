@@ -110,6 +110,17 @@ variable "credentials" {
   }
 }
 
+variable "revocation" {
+  description = "Whether roles of instances may be touched at all. allowed - the stages revoke and release may write and delete an inline policy of any role but those of Stasis, and give an instance another profile, which is nearly the account; never - IAM denies them that, whatever a policy document asks for. Release first what was revoked before."
+  type        = string
+  default     = "allowed"
+
+  validation {
+    condition     = contains(["allowed", "never"], var.revocation)
+    error_message = "It must be one of allowed, never."
+  }
+}
+
 variable "quarantine_profile" {
   description = "Name of the instance profile and role of quarantined instances, as member.yaml makes them."
   type        = string

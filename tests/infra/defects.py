@@ -641,7 +641,7 @@ DEFECTS = [
     ),
     ("a role without its path", "spokes_may_what_their_stages_may_and_no_more", lambda i: resource(i, "RevokeRole").pop("Path")),
     ("an output left out", "contract_holds", lambda i: i.template["Outputs"].pop("EvidenceBucket")),
-    ("a parameter without limits", "contract_holds", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
+    ("a parameter without limits", "every_parameter_says_what_it_takes", lambda i: i.template["Parameters"]["Owner"].pop("AllowedPattern")),
     (
         "a triage that asks about any execution",
         "who_asks_about_runs_asks_about_containments_alone",

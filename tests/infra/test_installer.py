@@ -166,6 +166,7 @@ class Parameters(unittest.TestCase):
             ({"DestinationAccount": "222233334444"}, "needs DestinationRegion"),
             ({"DestinationAccount": "111122223333", "DestinationRegion": "eu-central-1"}, "out of nobody's reach"),
             ({"SnapshotKey": "alias/aws/ebs"}, "customer key"),
+            ({"Credentials": "revoke", "Revocation": "never"}, "needs Revocation=allowed"),
             ({"Desicion": "ask"}, "Desicion is no parameter"),
             ({"CollectorArm64": "ABC"}, "64 lower-case hexadecimal digits"),
         ):

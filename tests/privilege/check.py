@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from calls import Need, UnknownCall, needs
-from denied import OTHER, requests
+from denied import OTHER, TO_EC2, requests
 from faults import FAULTS
 from judge import PROBES, decide, probes
 from policies import Place, listed, load, roles
@@ -47,7 +47,7 @@ def place_of(kind: str, recording: Recording) -> Place:
     """Where a template is deployed, where no call says so."""
     hub, destination = recording.hub, recording.hub.parameters
     if kind == "member":
-        given = {"HubAccount": hub.account, "EvidenceBucket": hub.resources["EvidenceBucket"], "DestinationAccount": destination["DestinationAccount"]}
+        given = {"Revocation": hub.parameters.get("Revocation", "allowed"), "HubAccount": hub.account, "EvidenceBucket": hub.resources["EvidenceBucket"], "DestinationAccount": destination["DestinationAccount"]}
         return Place(MEMBER_ACCOUNT, hub.region, given)
     if kind == "evidence-account":
         return Place(destination["DestinationAccount"], destination["DestinationRegion"], {"StasisAccount": hub.account})
@@ -119,6 +119,27 @@ def what_must_be_refused(granted: Granted, only: set[str] | None = None) -> list
         for said, (policy, need), answer in zip(words, asked, answers, strict=True)
         if answer.decision == "allow"
     ]
+
+
+def what_is_refused_where_roles_are_left_alone(granted: Granted) -> list[str]:
+    """With Revocation=never, what revoke and release may do to a role otherwise. The rest of them is as ever."""
+    wrong = []
+    for choice in ("never", "allowed"):
+        other = Granted(granted.templates, copy.deepcopy(granted.recording))
+        other.recording.hub.parameters["Revocation"] = choice
+        asked, words = [], []
+        for kind, prefix in (("template", ""), ("member", "Spoke")):
+            account = place_of(kind, other.recording).account
+            role = f"arn:aws:iam::{account}:role/web"
+            for stage, action in (("Revoke", "iam:PutRolePolicy"), ("Release", "iam:DeleteRolePolicy"), ("Release", "iam:PassRole")):
+                asked.append((other.policy(kind, f"{prefix}{stage}Role"), Need(action, role, TO_EC2)))
+            quarantine = f"arn:aws:iam::{account}:role/stasis-quarantine"
+            asked.append((other.policy(kind, f"{prefix}RevokeRole"), Need("iam:PassRole", quarantine, TO_EC2)))
+        expected = "deny" if choice == "never" else "allow"
+        for (policy, need), answer in zip(asked, decide(other.documents, asked), strict=True):
+            if answer.decision != expected:
+                wrong.append(f"Revocation={choice}: {policy} and {need.action} on {need.resource}: {answer.decision}")
+    return wrong
 
 
 @dataclass
@@ -213,7 +234,7 @@ def seeded_problems(granted: Granted, broken: Templates, found: Compared | None,
     other = Granted(broken, granted.recording)
     grants = granted_actions(other)
     changed = {name for name, document in other.documents.items() if document != granted.documents.get(name)}
-    wrong = what_must_be_refused(other, changed)
+    wrong = what_must_be_refused(other, changed) + what_is_refused_where_roles_are_left_alone(other)
     if found is not None:
         for name in {policy for policy, _ in found.requests}:
             kind, account, region, role = name.split("/")
@@ -276,6 +297,7 @@ def main() -> int:
     if not arguments.table:
         say(f"the evaluator answers {len(PROBES)} probes rightly", probes())
         say("what no role may do is refused to each", what_must_be_refused(granted))
+        say("no role is touched where that is never allowed", what_is_refused_where_roles_are_left_alone(granted))
     if why_not:
         print(f"{'FAIL' if arguments.must_be_whole else 'skip'}  calls beside grants: {why_not}")
         failed, skipped = (failed + 1, skipped) if arguments.must_be_whole else (failed, skipped + 1)

@@ -86,6 +86,8 @@ FAULTS: list[tuple[str, bool, Seed]] = [
     ("memory may send commands of everything", False, with_("MemoryRole", "SendCommand", "Resource", ANYTHING)),
     ("revoke may pass any role", False, with_("RevokeRole", "PassQuarantineRole", "Resource", ANYTHING)),
     ("revoke may change the roles of Stasis", False, without("RevokeRole", "NeverRolesOfStasis")),
+    ("revoke may change roles although that is never allowed", False, without("RevokeRole", "RolesAreLeftAlone")),
+    ("revoke may change roles of other accounts although that is never allowed", False, without("SpokeRevokeRole", "RolesAreLeftAlone", "member")),
     ("release may change the roles of Stasis", False, without("ReleaseRole", "NeverRolesOfStasis")),
     ("release may unprotect instances of no case", False, unconditional("ReleaseRole", "RestoreProtections")),
     ("release may end any flow log", False, unconditional("ReleaseRole", "EndFlowLogs")),
