@@ -58,7 +58,7 @@ def uninstall(
             aws.delete(name)
             say(f"{name}: removed")
     _remove_artefacts(aws, say)
-    say("removed. Roles in other accounts go with their stacks of member.yaml, which are theirs to delete")
+    say("removed. Roles in other accounts, and in other Regions of this one, go with their stacks of member.yaml, which stay until somebody deletes them")
 
 
 def _open_cases(aws: Aws, hub: Stack) -> list[str]:
@@ -102,14 +102,14 @@ def _kept(aws: Aws, hub: Stack | None, member: Stack | None) -> list[str]:
         days, mode = hub.parameters.get("RetentionDays", "?"), hub.parameters.get("CaseFileLock", "governance")
         lines += [
             f"the evidence bucket {resources.get('EvidenceBucket')}, whose objects are locked for {days} days ({mode} mode) from when each was written",
-            f"the bucket {resources.get('AccessLogs')}, where S3 logs who reads the evidence; each log ends after {days} days",
+            *([f"the bucket {logs}, where S3 logs who reads the evidence"] if (logs := resources.get("AccessLogs")) else []),
             f"the key {resources.get('EvidenceKey')}, without which no evidence can be read",
             f"the key {resources.get('SigningKey')}, which signed the manifests of cases",
         ]
     if member:
         resources = _resources(aws, MEMBER)
         lines += [
-            f"the key {resources.get('SnapshotKey')}, without which snapshots that were copied under it cannot be read",
+            f"the key {resources.get('SnapshotKey')}, without which snapshots that were copied under it, and the flow logs of cases, cannot be read",
             f"the log group {resources.get('FlowLogs')} of the flow logs that were switched on for cases",
         ]
     lines += _evidence_in_ec2(aws)

@@ -50,7 +50,7 @@ locals {
   } }
   # What holds or signs evidence is never replaced or dropped by an update.
   stack_policy = { for stack, kept in {
-    hub    = ["EvidenceBucket", "EvidenceKey", "SigningKey"]
+    hub    = ["AccessLogs", "EvidenceBucket", "EvidenceKey", "SigningKey"]
     member = ["SnapshotKey"]
     } : stack => jsonencode({
       Statement = [
@@ -88,10 +88,12 @@ resource "aws_cloudformation_stack" "member" {
   capabilities = ["CAPABILITY_NAMED_IAM"]
   policy_body  = local.stack_policy["member"]
   parameters = {
-    HubAccount         = data.aws_caller_identity.current.account_id
-    RetentionDays      = var.retention_days
-    QuarantineProfile  = var.quarantine_profile
-    DestinationAccount = var.destination_account
+    HubAccount          = data.aws_caller_identity.current.account_id
+    RetentionDays       = var.retention_days
+    Revocation          = var.revocation
+    QuarantineProfile   = var.quarantine_profile
+    DestinationAccount  = var.destination_account
+    PermissionsBoundary = var.permissions_boundary
   }
 }
 

@@ -44,7 +44,7 @@ except ImportError as missing:
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra"))
-from installer import package, templates, terraform  # noqa: E402  (it lies beside what it packages)
+from installer import install, package, templates, terraform  # noqa: E402  (it lies beside what it packages)
 
 STAGES = ["triage", "approval", "protect", "detach", "prepare", "quarantine", "capture", "memory", "preserve", "replicate", "scope", "revoke", "verify", "report", "release"]
 # The functions that are no stage of a case.
@@ -735,9 +735,8 @@ def access_to_evidence_is_logged(infra):
     if logs.get("DeletionPolicy") != "Retain" or logs.get("UpdateReplacePolicy") != "Retain":
         yield "the logs go with the stack"
     yield from what_is_public(bucket)
-    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
-    if rule["ExpirationInDays"] != {"Ref": "RetentionDays"}:
-        yield "the logs end before the evidence"
+    if any(name.startswith("Expiration") for rule in bucket["LifecycleConfiguration"]["Rules"] for name in rule):
+        yield "the logs end, and the evidence does not"
     # S3 delivers to no bucket that is encrypted with a key of KMS, or that has a default retention.
     (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     if encryption["ServerSideEncryptionByDefault"] != {"SSEAlgorithm": "AES256"} or "ObjectLockConfiguration" in bucket:
@@ -950,7 +949,7 @@ def every_stage_keeps_to_its_own_records(infra):
 @check
 def what_was_taken_from_a_host_is_read_by_those_who_need_it(infra):
     """A memory image holds secrets of everybody who was on the host."""
-    readers = {"memory": {"memory", "verify", "report"}, "volatile": {"capture", "report"}, "console": {"report"}}
+    readers = {"memory": {"memory", "report"}, "volatile": {"capture", "report"}, "console": {"report"}}
     for stage in STAGES + ASIDE:
         granted = [
             r["Fn::Sub"].removeprefix("${EvidenceBucket.Arn}/")
@@ -979,15 +978,6 @@ def every_parameter_says_what_it_takes(infra):
                 yield f"{where} takes any number"
             if name == "template" and "Default" not in of:
                 yield f"{where} has no default"
-
-
-@check
-def memory_is_sent_to_instances_of_cases_alone(infra):
-    """Its document runs what its caller names, as root."""
-    for statement in infra.statements("memory"):
-        if statement["Action"] == "ssm:SendCommand" and "instance/" in json.dumps(statement["Resource"]):
-            if statement.get("Condition") != {"StringLike": {"ssm:resourceTag/stasis:case": "case-*"}}:
-                yield "memory may run what it likes on any managed instance"
 
 
 @check
@@ -1384,7 +1374,7 @@ def spokes_may_what_their_stages_may_and_no_more(infra):
     for stage in STAGES + ASIDE:
         goes = any("stasis-spoke-" in json.dumps(s["Resource"]) for s in infra.statements(stage) if s["Action"] == "sts:AssumeRole")
         if goes != (stage not in HOMELY):
-            yield f"{stage} {'may' if goes else 'may not'} act in other accounts"
+            yield f"{stage} {'may' if goes else 'may not'} act in other accounts and regions"
         if goes and f"stasis-spoke-{stage}-*" not in json.dumps(infra.statements(stage)):
             yield f"{stage} may act as another stage"
         if infra.template["Resources"][f"{stage.capitalize()}Role"]["Properties"].get("Path") != "/stasis/":
@@ -1412,6 +1402,14 @@ def bare(value):
         return ",".join(map(bare, value))
     text = str(value)
     return json.loads(text).replace("$${", "${").replace("%%{", "%{") if text.startswith('"') else text
+
+
+@check
+def what_holds_evidence_is_never_replaced_by_terraform_either(infra):
+    (local,) = (m for n, m in infra.modules.items() if n == "main.tf")
+    kept = set(re.findall(r"\b(?:AccessLogs|[A-Z]\w+(?:Bucket|Key))\b", json.dumps([b["stack_policy"] for b in local["locals"] if "stack_policy" in b])))
+    if kept != install.NEVER_REPLACED:
+        yield f"the stack policies keep {sorted(kept)}, and the installer {sorted(install.NEVER_REPLACED)}"
 
 
 @check
@@ -1448,6 +1446,9 @@ def terraform_has_the_same_parameters(infra):
             yield f"the module does not give {name} to the hub"
     for name in sorted(set(member) - set(infra.member["Parameters"]) - {"__is_block__"}):
         yield f"the module gives {name} to member.yaml, which has no such parameter"
+    for name in sorted(set(infra.member["Parameters"]) & set(infra.template["Parameters"])):
+        if member.get(name) != f"${{var.{terraform.variable_name(name)}}}":
+            yield f"the module does not give {name} to member.yaml"
     for name in (package.HUB, "member.yaml", *package.COLLECTORS.values()):
         if name not in main:
             yield f"the module does not take {name} from the package"
@@ -1546,7 +1547,7 @@ BOUNDARY = {
 
 
 def spokes(infra):
-    """The roles of the stages in another account: by whom they may be assumed, and what the stage may do at home."""
+    """The roles of the stages in another account or region: by whom they may be assumed, and what the stage may do at home."""
     roles = {}
     for stage in STAGES + ASIDE:
         if stage in HOMELY:
@@ -1571,7 +1572,7 @@ def spokes(infra):
             "Condition": "StasisIsElsewhere",
             "Properties": {
                 "RoleName": {"Fn::Sub": f"stasis-spoke-{stage}-${{AWS::Region}}"},
-                "Description": f"What {'readiness' if stage in ASIDE else f'the stage {stage}'} of Stasis, in another account, may do here.",
+                "Description": f"What {'readiness' if stage in ASIDE else f'the stage {stage}'} of Stasis, in another account or region, may do here.",
                 "MaxSessionDuration": 3600,
                 "PermissionsBoundary": BOUNDARY["member"],
                 "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trusted]},

@@ -1,5 +1,7 @@
 """Defects to seed into copies of infra/, each with the check that must find it. Changes nothing but the copies."""
 
+import json
+
 
 def state(infra, name):
     return next(s for n, s in infra.states() if n == name)
@@ -163,6 +165,16 @@ DEFECTS = [
         lambda i: i.member["Resources"]["FindingRule"]["Properties"]["Targets"][0].pop("DeadLetterConfig"),
     ),
     (
+        "a bucket that Terraform would replace",
+        "what_holds_evidence_is_never_replaced_by_terraform_either",
+        lambda i: i.modules.__setitem__("main.tf", json.loads(json.dumps(i.modules["main.tf"]).replace("AccessLogs", "Other"))),
+    ),
+    (
+        "a parameter that Terraform does not give to member.yaml",
+        "terraform_has_the_same_parameters",
+        lambda i: i.modules.__setitem__("main.tf", json.loads(json.dumps(i.modules["main.tf"]).replace("${var.revocation}", "allowed"))),
+    ),
+    (
         "a new parameter that Terraform does not know",
         "terraform_has_the_same_parameters",
         lambda i: setting(i.template["Parameters"], "Novelty", dict(i.template["Parameters"]["Owner"])),
@@ -251,11 +263,6 @@ DEFECTS = [
         lambda i: i.member["Parameters"]["HubRegion"].pop("ConstraintDescription"),
     ),
     (
-        "a memory stage that is root on every instance",
-        "memory_is_sent_to_instances_of_cases_alone",
-        lambda i: statement(i, "memory", "SendToInstancesOfCases").pop("Condition"),
-    ),
-    (
         "evidence that nobody logs the access to",
         "access_to_evidence_is_logged",
         lambda i: resource(i, "EvidenceBucket").pop("LoggingConfiguration"),
@@ -275,7 +282,7 @@ DEFECTS = [
     (
         "access logs that are gone before the evidence",
         "access_to_evidence_is_logged",
-        lambda i: setting(resource(i, "AccessLogs")["LifecycleConfiguration"]["Rules"][0], "ExpirationInDays", 90),
+        lambda i: setting(resource(i, "AccessLogs")["LifecycleConfiguration"]["Rules"][0], "ExpirationInDays", 3650),
     ),
     ("a log group without key", "logs_are_encrypted_and_end", lambda i: resource(i, "DetachLogs").pop("KmsKeyId")),
     (

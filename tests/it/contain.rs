@@ -321,10 +321,16 @@ async fn names_of_groups_that_others_have_taken_keep_nobody_from_being_cut_off()
     let report = local().json(&format!("cases/{case}/stages/prepare/1.json")).await;
     let notes = report["notes"].to_string();
     assert!(taken.iter().all(|group| notes.contains(group.as_str())), "{notes}");
-    // Another case there finds that group, and the way back is as ever.
+    // Another case there makes its own, so that neither looks at the other's; both are in quarantine, and the way back is as ever.
     let neighbour = suspect.neighbour().await;
     let second = local().contain(&json!({"instanceId": neighbour})).await.output();
     assert_eq!(checklist(&second)["every interface in the quarantine group only"], "PASS", "{second:#}");
+    let other = second["caseId"].as_str().expect("a case");
+    assert!(suspect.group_named(&format!("stasis-quarantine-{vpc}-{other}")).await.is_some());
+    for id in [&suspect.id, &neighbour] {
+        let again = local().contain(&json!({"instanceId": id})).await.output();
+        assert_eq!(again["status"], "DUPLICATE", "{again:#}");
+    }
     let released = local().release(&json!({"caseId": case, "reason": "a false alarm"})).await.output();
     assert_eq!(released["status"], "RELEASED", "{released:#}");
 }

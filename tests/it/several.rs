@@ -189,7 +189,13 @@ async fn an_instance_of_its_own_account_in_another_region_is_contained_by_the_ro
     assert_eq!(suspect.snapshots().await.len(), 1);
     // Its evidence is at home, and each change there was made in a session that bears the case's name.
     let case = output["caseId"].as_str().expect("a case");
+    let kept = local().keys(&format!("cases/{case}/custody/")).await;
+    let custody = local().json(kept.last().expect("a chain of custody")).await;
+    let acts = custody["acts"].as_array().expect("acts");
+    let ours: Vec<&Value> = acts.iter().filter(|act| act["stage"].is_string()).collect();
+    assert!(ours.len() > 5 && ours.iter().all(|act| act["inSession"] == true), "{custody:#}");
     let keys = local().keys(&format!("cases/{case}/")).await;
+    // (No endpoint here keeps to its region; docs/accounts.md says what does at AWS.)
     assert!(keys.iter().any(|key| key.contains("/memory/image")), "{keys:?}");
     let released = local().release(&json!({"caseId": case, "reason": "a test"})).await.output();
     assert_eq!(released["status"], "RELEASED", "{released:#}");
@@ -199,6 +205,7 @@ async fn an_instance_of_its_own_account_in_another_region_is_contained_by_the_ro
         crate::local::Ended::Failed { error, cause } => {
             assert_eq!(error, "Denied", "{cause}");
             assert!(cause.contains("eu-central-2: deploy infra/member.yaml there"), "{cause}");
+            assert!(cause.contains("HubRegion=eu-central-1 and ProfileRegion=eu-central-1"), "{cause}");
         }
         other => panic!("{other:?}"),
     }

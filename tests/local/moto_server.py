@@ -186,8 +186,6 @@ class Application:
                 written["instance"] = self.recording.instance_of(*place, parameters["AssociationId"])
                 ids.append(written["instance"])
             written["tags"] = self.recording.tags_of(*place, ids)
-        if call["operation"] == "SendCommand":
-            written["tags"] = self.recording.tags_of(*place, parameters["InstanceIds"])
         if call["service"] == "ec2" and "IamInstanceProfile.Arn" in parameters:
             written["roles"] = self.recording.roles_of(account, parameters["IamInstanceProfile.Arn"])
         if call["service"] == "kms" and "KeyId" in parameters:

@@ -120,7 +120,13 @@ class Traces(unittest.TestCase):
             operation = "s3" if call["service"] == "s3" else call["operation"]
             made[operation] += 1 if counted(operation) and call["function"] != "evidence-writer" else 0
         self.assertGreater(told["s3"], 50)
-        self.assertEqual(+told, +made)
+        # What is given up because it takes too long is not told: a message, the policy document, the search for target groups.
+        given_up = {"Publish", "GetParameter", "DescribeTargetGroups", "DescribeTargetHealth"}
+        for operation in set(told) | set(made):
+            if operation in given_up:
+                self.assertLessEqual(told[operation], made[operation], operation)
+            else:
+                self.assertEqual(told[operation], made[operation], operation)
 
     def test_each_change_is_found_in_the_trace_of_its_invocation(self) -> None:
         of_request = {document["aws"].get("request_id"): document for document in self.documents}

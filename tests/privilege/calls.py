@@ -312,9 +312,7 @@ def ssm(call: dict[str, Any], _stack: dict[str, Any]) -> Iterator[Need]:
         of_aws = "" if document.startswith("AWS-") else call["account"]
         yield Need(action, f"arn:aws:ssm:{call['region']}:{of_aws}:document/{document}", {})
         for instance in parameters["InstanceIds"]:
-            tags = call.get("tags", {}).get(instance, {})
-            keys = {f"{key}/{name}": value for key in ("aws:ResourceTag", "ssm:resourceTag") for name, value in tags.items()}
-            yield Need(action, f"arn:aws:ec2:{place}:instance/{instance}", keys)
+            yield Need(action, f"arn:aws:ec2:{place}:instance/{instance}", {})
         if "OutputS3BucketName" in parameters:
             yield Need(action, f"arn:aws:s3:::{parameters['OutputS3BucketName']}", {})
 

@@ -17,7 +17,7 @@ STAGES = [
 # Objects of a case, and the one stage that writes them.
 # What was taken from a host, and who reads it.
 IMAGES = {
-    "memory/image.lime": {"memory", "verify", "report"},
+    "memory/image.lime": {"memory", "report"},
     "volatile/processes.txt": {"capture", "report"},
     "console/screenshot.jpg": {"report"},
 }
@@ -147,8 +147,6 @@ def requests(kind: str, name: str, place: Place, hub: Place) -> list[tuple[str, 
     refuse("another account's document", "ssm:SendCommand", arn("document/Stasis-CaptureVolatile", "ssm", OTHER))
     if stage != "capture":
         refuse("capture's document", "ssm:SendCommand", arn("document/Stasis-CaptureVolatile", "ssm"))
-    if stage != "capture":
-        refuse("commands on an instance of no case", "ssm:SendCommand", instance, {"ssm:resourceTag/Name": "case-1"})
     if stage != "memory":
         refuse("memory's document", "ssm:SendCommand", arn("document/Stasis-AcquireMemory", "ssm"))
     refuse("a parameter", "ssm:GetParameter", arn("parameter/database/password", "ssm"))

@@ -44,7 +44,7 @@ pub struct Home {
     pub region: Region,
     /// The evidence bucket.
     pub bucket: String,
-    /// What the roles of other accounts ask for before they are assumed
+    /// What the roles of other accounts and regions ask for before they are assumed
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html>).
     pub external_id: String,
 }

@@ -66,9 +66,14 @@ impl Cloud {
         }
         let role = spoke_role(account, region, role);
         let credentials = self.spoke_session(&role, case).await.map_err(|error| {
-            let home = &self.home.account;
+            let (home, at) = (&self.home.account, &self.home.region);
+            // There the roles are made by these, and the profile belongs to the account.
+            let own = match account == home {
+                true => format!(", HubRegion={at} and ProfileRegion={at}"),
+                false => String::new(),
+            };
             let message = format!(
-                "{}; so nothing was done in account {account}, {region}: deploy infra/member.yaml there, with HubAccount={home}",
+                "{}; so nothing was done in account {account}, {region}: deploy infra/member.yaml there, with HubAccount={home}{own}",
                 error.message
             );
             CloudError::new(ASSUME, error.subject, &error.code, message, None)

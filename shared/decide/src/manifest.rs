@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use stasis_model::case::{Case, prefix};
+use stasis_model::disks::LockMode;
 use stasis_model::evidence::{ObjectLock, Writer};
 use stasis_model::ids::{CaseId, Ticket};
 use stasis_model::stage::FileRef;
@@ -151,6 +152,9 @@ pub fn longer_lock(case: &Case, lock: Option<&ObjectLock>, written_at: Timestamp
     match lock {
         Some(lock) if lock.until >= enough => None,
         Some(lock) => Some(ObjectLock { mode: lock.mode.clone(), until }),
-        None => Some(ObjectLock { mode: "GOVERNANCE".to_owned(), until }),
+        None => {
+            let mode = if case.policy.disks.case_file == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
+            Some(ObjectLock { mode: mode.to_owned(), until })
+        }
     }
 }

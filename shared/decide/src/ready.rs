@@ -101,7 +101,7 @@ pub fn unreadable(id: &InstanceId, why: &str) -> InstanceReadiness {
 /// What holds for every instance of a place.
 pub fn place(policy: &Policy, kept: &Observed<BucketFacts>, facts: &PlaceFacts) -> Vec<ReadyCheck> {
     let mut checks = vec![documents(policy, &facts.documents)];
-    checks.extend(bucket::checks(policy.disks.lock_days, kept).into_iter().map(|check| {
+    checks.extend(bucket::checks(&policy.disks, kept).into_iter().map(|check| {
         let name = check.name.clone();
         let remedy = "mend the evidence bucket: it is not as the stack made it";
         line(&name, Effect::Evidence, check, Some(remedy.to_owned()))
@@ -276,7 +276,15 @@ fn reachable(case: &Case, facts: &ReadyFacts) -> Vec<ReadyCheck> {
         let endpoints = facts.vpcs.get(**vpc).and_then(|known| known.endpoints.known());
         endpoints.is_some_and(|endpoints| endpoints.s3_prefix_list.is_none())
     });
-    let no_s3: Vec<String> = no_s3.map(|vpc| format!("{vpc} has no gateway endpoint of S3")).collect();
+    let mut no_s3: Vec<String> = no_s3.map(|vpc| format!("{vpc} has no gateway endpoint of S3")).collect();
+    let mut remedy =
+        "make a gateway endpoint of S3, which costs nothing, on the route tables of the instance's subnets";
+    let (here, bucket) = (&case.instance.region, &facts.bucket_region);
+    if here != bucket {
+        no_s3 =
+            vec![format!("the evidence bucket is in {bucket}, and a gateway endpoint in {here} serves {here} alone")];
+        remedy = "let these instances out to https by a rule of the policy, or run Stasis in their region; else their memory is not taken";
+    }
     let joined = |list: Vec<String>| (!list.is_empty()).then(|| list.join("; "));
     vec![
         judged(
@@ -289,9 +297,9 @@ fn reachable(case: &Case, facts: &ReadyFacts) -> Vec<ReadyCheck> {
         judged(
             upload,
             Effect::Evidence,
-            "a gateway endpoint of S3 in the VPC",
+            "a gateway endpoint of S3 in the VPC, in the bucket's region",
             joined(no_s3),
-            "make a gateway endpoint of S3, which costs nothing, on the route tables of the instance's subnets",
+            remedy,
         ),
     ]
 }
@@ -570,6 +578,7 @@ mod tests {
                 revoked: nobody().map(|(): ()| false),
             },
             claim: Observed::Known(None),
+            bucket_region: case().instance.region,
         }
     }
 
@@ -646,6 +655,7 @@ mod tests {
             ),
             (|_, f| drop(endpoints(f).services.remove("ssmmessages")), Verdict::Limited, vec![(SSM, Fail)]),
             (|_, f| endpoints(f).s3_prefix_list = None, Verdict::Limited, vec![(S3, Fail)]),
+            (|_, f| f.bucket_region = "eu-west-2".parse().expect("region"), Verdict::Limited, vec![(S3, Fail)]),
             (
                 |_, f| {
                     let other = https_from(Peer::Cidr4("192.0.2.0/24".to_owned()));

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use stasis_cloud::Home;
 use stasis_decide::policy;
 use stasis_model::case::Policy;
-use stasis_model::disks::{Destination, DiskPolicy, Place};
+use stasis_model::disks::{Destination, DiskPolicy, LockMode, Place};
 use stasis_model::ids::AccountId;
 use stasis_model::memory::{Format, MemoryPolicy, WindowsTool};
 use stasis_model::policy::PolicyDocument;
@@ -76,6 +76,7 @@ const WINDOWS_TOOL_OUTPUT: &str = "STASIS_WINDOWS_TOOL_OUTPUT";
 const ROLES: &str = "STASIS_ROLES";
 const LANGUAGE: &str = "STASIS_REPORT_LANGUAGE";
 const SNAPSHOT_LOCK: &str = "STASIS_SNAPSHOT_LOCK";
+const CASE_FILE_LOCK: &str = "STASIS_CASE_FILE_LOCK";
 const POLICY_PARAMETER: &str = "STASIS_POLICY_PARAMETER";
 const DECISION: &str = "STASIS_DECISION";
 const MINIMUM_SEVERITY: &str = "STASIS_MINIMUM_SEVERITY";
@@ -236,6 +237,12 @@ fn disks(value: &impl Fn(&'static str) -> Option<String>) -> Result<DiskPolicy, 
         lock_days,
         key: value(SNAPSHOT_KEY).unwrap_or_default(),
         destination,
+        case_file: match chosen(CASE_FILE_LOCK, value(CASE_FILE_LOCK))? {
+            LockMode::None => {
+                return Err(SettingsError { name: CASE_FILE_LOCK, problem: "is governance or compliance".to_owned() });
+            }
+            mode => mode,
+        },
     })
 }
 
@@ -293,6 +300,7 @@ mod tests {
             ([good.as_slice(), &[(MEMORY, "some")]].concat(), MEMORY),
             ([good.as_slice(), &[(MEMORY_FORMAT, "raw")]].concat(), MEMORY_FORMAT),
             ([good.as_slice(), &[(SNAPSHOT_LOCK, "glue")]].concat(), SNAPSHOT_LOCK),
+            ([good.as_slice(), &[(CASE_FILE_LOCK, "none")]].concat(), CASE_FILE_LOCK),
             ([good.as_slice(), &[(RETENTION, "0")]].concat(), RETENTION),
             ([good.as_slice(), &[(LANGUAGE, "fr")]].concat(), LANGUAGE),
             ([good.as_slice(), &[(DECISION, "maybe")]].concat(), DECISION),

@@ -77,11 +77,15 @@ pub struct DiskPolicy {
     /// Where copies are kept; none where no such place is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<Destination>,
+    /// How S3 Object Lock keeps the case file, for the same days: `governance` or `compliance`.
+    #[serde(default)]
+    pub case_file: LockMode,
 }
 
 impl Default for DiskPolicy {
     fn default() -> Self {
-        Self { lock: LockMode::default(), lock_days: 365, key: String::new(), destination: None }
+        let lock = LockMode::default();
+        Self { lock, lock_days: 365, key: String::new(), destination: None, case_file: lock }
     }
 }
 

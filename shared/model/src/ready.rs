@@ -192,6 +192,8 @@ pub struct ReadyFacts {
     pub revoke: RevokeFacts,
     /// The case that is open for it.
     pub claim: Observed<Option<CaseId>>,
+    /// The region of the evidence bucket.
+    pub bucket_region: Region,
 }
 
 /// What is read of the place.

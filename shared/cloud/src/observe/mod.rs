@@ -97,13 +97,13 @@ impl Cloud {
     pub async fn network_facts(&self, case: &Case) -> QuarantineFacts {
         let before = &case.baseline.instance.interfaces;
         let vpcs: BTreeSet<VpcId> = before.iter().map(|i| i.vpc_id.clone()).collect();
-        let (interfaces, known) = join(self.interfaces(&case.instance.instance_id), self.vpcs(&vpcs)).await;
+        let (interfaces, known) = join(self.interfaces(&case.instance.instance_id), self.vpcs(case, &vpcs)).await;
         let interfaces: Observed<Vec<Interface>> = interfaces.into();
         let mut vpcs = known;
         // An interface attached since may be in another VPC.
         let now = interfaces.known().into_iter().flatten().map(|i| &i.vpc_id);
         let others: BTreeSet<VpcId> = now.filter(|vpc| !vpcs.contains_key(*vpc)).cloned().collect();
-        vpcs.extend(self.vpcs(&others).await);
+        vpcs.extend(self.vpcs(case, &others).await);
         QuarantineFacts { interfaces, vpcs, acls: Observed::Unknown("they were not asked for".to_owned()) }
     }
 

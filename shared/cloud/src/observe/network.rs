@@ -8,6 +8,7 @@ use aws_sdk_ec2::types::{
 };
 use futures::future::{join_all, join3};
 use stasis_model::baseline::Observed;
+use stasis_model::case::Case;
 use stasis_model::facts::{Allows, Endpoints, NetworkAcl, NetworkAclEntry, Peer, QuarantineGroup, Rule, VpcFacts};
 use stasis_model::ids::{CaseId, GroupId, InstanceId, VpcId};
 use stasis_model::tags;
@@ -22,15 +23,15 @@ const ACLS: &str = "ec2:DescribeNetworkAcls";
 const SERVICES: [&str; 3] = ["ssm", "ssmmessages", "ec2messages"];
 
 impl Cloud {
-    /// The facts of each VPC; three calls at the same time, however many VPCs there are.
-    pub(crate) async fn vpcs(&self, vpcs: &BTreeSet<VpcId>) -> BTreeMap<VpcId, VpcFacts> {
+    /// The facts of each VPC, as a case has them; three calls at the same time, however many VPCs there are.
+    pub(crate) async fn vpcs(&self, case: &Case, vpcs: &BTreeSet<VpcId>) -> BTreeMap<VpcId, VpcFacts> {
         if vpcs.is_empty() {
             return BTreeMap::new();
         }
         let (groups, endpoints, list) =
             join3(self.our_groups(vpcs), self.vpc_endpoints(vpcs), self.s3_prefix_list()).await;
         let group = |vpc: &VpcId, role| match &groups {
-            Ok(groups) => ours(groups, vpc, role).into(),
+            Ok(groups) => of_case(groups, vpc, role, &case.case_id).into(),
             Err(error) => Observed::Unknown(error.to_string()),
         };
         let facts = |vpc: &VpcId| VpcFacts {
@@ -44,7 +45,7 @@ impl Cloud {
         vpcs.iter().map(|vpc| (vpc.clone(), facts(vpc))).collect()
     }
 
-    /// Whether each interface of an instance is in the quarantine group of its VPC and no other, and that group lets nothing in.
+    /// Whether each interface of an instance is in a quarantine group of Stasis and no other, and that group lets nothing in.
     ///
     /// # Errors
     /// Where the instance or the groups cannot be described.
@@ -56,10 +57,11 @@ impl Cloud {
         }
         let groups = self.our_groups(&vpcs).await?;
         for interface in &instance.interfaces {
-            let quarantine = ours(&groups, &interface.vpc_id, tags::QUARANTINE_VALUE)?;
-            let holds = quarantine.is_some_and(|group| {
-                interface.groups == [group.group_id.clone()] && group.rules.iter().all(|rule| rule.egress)
-            });
+            let mut holds = false;
+            for group in groups.iter().filter(|g| is_ours(g, &interface.vpc_id, tags::QUARANTINE_VALUE)) {
+                let group = quarantine_group(group, &interface.vpc_id)?;
+                holds |= interface.groups == [group.group_id.clone()] && group.rules.iter().all(|rule| rule.egress);
+            }
             if !holds {
                 return Ok(false);
             }
@@ -213,23 +215,33 @@ fn vpc_filter(vpcs: &BTreeSet<VpcId>) -> Filter {
     Filter::builder().name("vpc-id").set_values(Some(ids)).build()
 }
 
-/// Our group of a role in a VPC, of several the one with the common name. Its name must be ours too: a tag alone, set on a
-/// group of someone else's, must not have us rewrite it.
-fn ours(groups: &[SecurityGroup], vpc: &VpcId, role: &str) -> Result<Option<QuarantineGroup>, CloudError> {
-    let (name, of_cases) = (group_name(vpc, role), group_name_for_cases(vpc, role));
-    let named =
-        |g: &&SecurityGroup| g.group_name().is_some_and(|found| found == name || found.starts_with(of_cases.as_str()));
-    let tagged =
-        |g: &SecurityGroup| g.tags().iter().any(|t| t.key() == Some(tags::QUARANTINE) && t.value() == Some(role));
-    let Some(group) = groups
-        .iter()
-        .filter(|g| g.vpc_id() == Some(vpc.as_str()) && tagged(g))
-        .filter(named)
-        // The common name is the shortest of them.
-        .min_by_key(|g| (g.group_name(), g.group_id()))
-    else {
-        return Ok(None);
-    };
+/// Whether a group is one of ours in a VPC. Its name must be ours too: a tag alone, set on a group of someone else's, must not
+/// have us rewrite it.
+fn is_ours(group: &SecurityGroup, vpc: &VpcId, role: &str) -> bool {
+    let name = group_name(vpc, role);
+    let named = group
+        .group_name()
+        .and_then(|found| found.strip_prefix(name.as_str()))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(OF_A_CASE));
+    let tagged = group.tags().iter().any(|t| t.key() == Some(tags::QUARANTINE) && t.value() == Some(role));
+    group.vpc_id() == Some(vpc.as_str()) && named && tagged
+}
+
+/// The group of a role that a case goes by: its own, once it had to make one, and else the common one. Another case's is never
+/// used, so that no two look at each other's.
+fn of_case(
+    groups: &[SecurityGroup],
+    vpc: &VpcId,
+    role: &str,
+    case: &CaseId,
+) -> Result<Option<QuarantineGroup>, CloudError> {
+    let named = |name: &str| groups.iter().find(|g| is_ours(g, vpc, role) && g.group_name() == Some(name));
+    let group = named(&group_name_of_case(vpc, role, case)).or_else(|| named(&group_name(vpc, role)));
+    group.map(|group| quarantine_group(group, vpc)).transpose()
+}
+
+/// A group with its rules.
+fn quarantine_group(group: &SecurityGroup, vpc: &VpcId) -> Result<QuarantineGroup, CloudError> {
     let group_id = group.group_id().unwrap_or_default().parse().map_err(|error: stasis_model::error::InputError| {
         CloudError::unusable(GROUPS, vpc.as_str(), error.to_string())
     })?;
@@ -238,7 +250,7 @@ fn ours(groups: &[SecurityGroup], vpc: &VpcId, role: &str) -> Result<Option<Quar
     };
     let mut all = rules(group.ip_permissions(), false);
     all.extend(rules(group.ip_permissions_egress(), true));
-    Ok(Some(QuarantineGroup { group_id, rules: all }))
+    Ok(QuarantineGroup { group_id, rules: all })
 }
 
 fn endpoints_of(
@@ -267,12 +279,10 @@ pub(crate) fn group_name(vpc: &VpcId, role: &str) -> String {
     format!("stasis-{role}-{vpc}")
 }
 
-/// How the names begin that cases give to a group whose common name somebody else has taken.
-fn group_name_for_cases(vpc: &VpcId, role: &str) -> String {
-    format!("{}-case-", group_name(vpc, role))
-}
+/// How the name of a case's own group goes on after the common one: case ids begin so.
+const OF_A_CASE: &str = "-case-";
 
-/// The name that a case gives to it. Case ids begin with `case-`, and nobody knows one before there is the case.
+/// The name that a case gives to a group whose common name somebody else has taken: nobody knows it before there is the case.
 pub(crate) fn group_name_of_case(vpc: &VpcId, role: &str, case: &CaseId) -> String {
     format!("{}-{case}", group_name(vpc, role))
 }

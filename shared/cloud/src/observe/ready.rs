@@ -50,7 +50,7 @@ impl Cloud {
     pub async fn ready_facts(&self, case: &Case, policy: &str) -> ReadyFacts {
         let vpcs: BTreeSet<VpcId> = case.baseline.instance.interfaces.iter().map(|i| i.vpc_id.clone()).collect();
         let (vpcs, preserve, machine, revoke, claim) = join5(
-            self.vpcs(&vpcs),
+            self.vpcs(case, &vpcs),
             self.preserve_facts(case),
             self.machine(case),
             self.revoke_facts(case, policy),
@@ -69,6 +69,7 @@ impl Cloud {
             memory: MemoryFacts::unbegun(case.baseline.agent.clone(), machine.into()),
             revoke,
             claim: claim.into(),
+            bucket_region: self.home.region.clone(),
         }
     }
 

@@ -80,7 +80,7 @@ impl Cloud {
         ) = join5(
             join3(self.protection(id), self.tags(&resources), self.fetch_json::<Claim>(&claim_key_of(case))),
             join3(
-                self.vpcs(&vpcs),
+                self.vpcs(case, &vpcs),
                 self.existing(&groups_before(case, &done)),
                 join(self.acls_to_restore(case, &done), self.flow_logs_to_end(case, &done)),
             ),

@@ -4,12 +4,19 @@ use super::of_fact;
 use crate::checks::verify::{BUCKET, CLOSED, ENCRYPTED, REPLICATED, TLS};
 use stasis_model::baseline::Observed;
 use stasis_model::check::Check;
+use stasis_model::disks::{DiskPolicy, LockMode};
 use stasis_model::facts::BucketFacts;
 
+/// How the bucket keeps what is written into it.
+fn wanted(policy: &DiskPolicy) -> String {
+    let in_compliance = if policy.case_file == LockMode::Compliance { " COMPLIANCE" } else { "" };
+    format!("versioning enabled, Object Lock{in_compliance} for {} days", policy.lock_days)
+}
+
 /// The checks of the bucket; replication where there is any.
-pub(crate) fn checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
+pub(crate) fn checks(policy: &DiskPolicy, bucket: &Observed<BucketFacts>) -> Vec<Check> {
     let mut checks = vec![
-        of_fact(BUCKET, &format!("versioning enabled, Object Lock for {days} days"), bucket, |b| kept(b, days)),
+        of_fact(BUCKET, &wanted(policy), bucket, |b| kept(b, policy)),
         of_fact(ENCRYPTED, "aws:kms", bucket, |bucket| {
             of_fact(ENCRYPTED, "aws:kms", &bucket.encryption, |algorithm| match algorithm {
                 Some(algorithm) => Check::of(ENCRYPTED, "aws:kms", algorithm.starts_with("aws:kms"), algorithm.clone()),
@@ -29,14 +36,16 @@ pub(crate) fn checks(days: i32, bucket: &Observed<BucketFacts>) -> Vec<Check> {
     checks
 }
 
-fn kept(bucket: &BucketFacts, days: i32) -> Check {
-    let expected = format!("versioning enabled, Object Lock for {days} days");
+fn kept(bucket: &BucketFacts, policy: &DiskPolicy) -> Check {
     let versioned = if bucket.versioned { "versioned" } else { "not versioned" };
     let (long, lock) = match &bucket.lock {
         None => (false, "no Object Lock retention".to_owned()),
-        Some((mode, locked)) => (*locked >= days, format!("Object Lock {mode} for {locked} days")),
+        Some((mode, locked)) => {
+            let as_strong = policy.case_file != LockMode::Compliance || mode == "COMPLIANCE";
+            (*locked >= policy.lock_days && as_strong, format!("Object Lock {mode} for {locked} days"))
+        }
     };
-    Check::of(BUCKET, expected, bucket.versioned && long, format!("{versioned}, {lock}"))
+    Check::of(BUCKET, wanted(policy), bucket.versioned && long, format!("{versioned}, {lock}"))
 }
 
 fn closed(bucket: &BucketFacts) -> Check {
@@ -78,10 +87,7 @@ mod tests {
         if let Observed::Known(bucket) = &mut facts.bucket {
             spoil(bucket);
         }
-        checks(sample::case().policy.disks.lock_days, &facts.bucket)
-            .into_iter()
-            .find(|c| c.name == name)
-            .map(|c| c.status)
+        checks(&sample::case().policy.disks, &facts.bucket).into_iter().find(|c| c.name == name).map(|c| c.status)
     }
 
     #[test]
@@ -99,6 +105,15 @@ mod tests {
         ];
         for (name, spoil, expected) in table {
             assert_eq!(status(spoil, name), Some(expected), "{name}");
+        }
+        let in_compliance = DiskPolicy { case_file: LockMode::Compliance, ..sample::case().policy.disks };
+        for (mode, expected) in [("COMPLIANCE", CheckStatus::Pass), ("GOVERNANCE", CheckStatus::Fail)] {
+            let mut facts = sample::contained();
+            if let Observed::Known(bucket) = &mut facts.bucket {
+                bucket.lock = Some((mode.to_owned(), 365));
+            }
+            let found = checks(&in_compliance, &facts.bucket);
+            assert_eq!(found.iter().find(|c| c.name == BUCKET).map(|c| c.status), Some(expected), "{mode}");
         }
         assert_eq!(status(|_| {}, REPLICATED), None, "nobody asked for replication");
         let to = |b: &mut BucketFacts| b.replicated_to = Observed::Known(vec!["arn:aws:s3:::elsewhere".to_owned()]);

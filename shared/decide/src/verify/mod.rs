@@ -172,7 +172,7 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     checks.push(volatile(facts));
     checks.extend(memory(case, facts));
     checks.extend(disks::checks(case, facts));
-    checks.extend(bucket::checks(case.policy.disks.lock_days, &facts.bucket));
+    checks.extend(bucket::checks(&case.policy.disks, &facts.bucket));
     checks
 }
 
