@@ -165,7 +165,7 @@ async fn what_is_put_over_a_case_in_the_bucket_is_named_and_a_finding_that_joins
     let sealed = stasis(&["--json", "verify", &case]).json(0);
     assert_eq!((sealed["proven"].as_bool(), sealed["keyIsTrusted"].as_bool()), (Some(true), Some(true)), "{sealed:#}");
     assert_eq!(output["manifest"]["key"], format!("cases/{case}/manifests/{}.json", sealed["sequence"]));
-    let second = local().contain(&json!({"instanceId": suspect.id, "reason": "once more"})).await.output();
+    let second = local().contain(&crate::contain::finding(&suspect.id)).await.output();
     assert_eq!(second["status"], "DUPLICATE", "{second:#}");
     let joined = stasis(&["--json", "verify", &case]).json(0);
     assert_eq!(joined["sequence"].as_u64(), sealed["sequence"].as_u64().map(|n| n + 1), "{joined:#}");

@@ -4,7 +4,7 @@ use crate::local::local;
 use crate::suspect::{Suspect, checklist};
 use serde_json::{Value, json};
 
-fn finding(instance: &str) -> Value {
+pub(crate) fn finding(instance: &str) -> Value {
     let text = include_str!("../../events/guardduty/coin-miner.json");
     let event: Value = serde_json::from_str(text).expect("JSON");
     let mut detail = event["detail"].clone();
@@ -328,7 +328,7 @@ async fn names_of_groups_that_others_have_taken_keep_nobody_from_being_cut_off()
     let other = second["caseId"].as_str().expect("a case");
     assert!(suspect.group_named(&format!("stasis-quarantine-{vpc}-{other}")).await.is_some());
     for id in [&suspect.id, &neighbour] {
-        let again = local().contain(&json!({"instanceId": id})).await.output();
+        let again = local().contain(&finding(id)).await.output();
         assert_eq!(again["status"], "DUPLICATE", "{again:#}");
     }
     let released = local().release(&json!({"caseId": case, "reason": "a false alarm"})).await.output();

@@ -102,6 +102,15 @@ async fn snapshots_are_refused_and_the_instance_is_contained() {
     assert_eq!(suspect.snapshots().await.len(), 0);
     assert_eq!(checklist(&output)["snapshots encrypted and tagged"], "MISSING");
     assert_reason(&output, "SnapshotLimitExceeded");
+    // A finding about it finds it cut off, and changes nothing. Who asks once more, when that is mended, has the case go on.
+    local().mend(&suspect.id);
+    let joined = local().contain(&crate::contain::finding(&suspect.id)).await.output();
+    assert_eq!((&joined["status"], suspect.snapshots().await.len()), (&json!("DUPLICATE"), 0), "{joined:#}");
+    let again = local().contain(&json!({"instanceId": suspect.id, "reason": "the quota was raised"})).await.output();
+    assert_eq!((&again["status"], &again["caseId"]), (&json!("CONTAINED"), &output["caseId"]), "{again:#}");
+    assert_eq!(suspect.snapshots().await.len(), 2);
+    let third = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!(third["status"], "DUPLICATE", "{third:#}");
 }
 
 #[tokio::test]

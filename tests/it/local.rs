@@ -399,6 +399,12 @@ impl Local {
             "message": "made to fail by a test", "status": status, "times": times}));
     }
 
+    /// Takes the faults of requests back that hold `contains`.
+    pub(crate) fn mend(&self, contains: &str) {
+        let url = format!("{}/local/faults?contains={contains}", self.variable("STASIS_LOCAL_CONTROL"));
+        ureq::delete(&url).call().expect("the faults are gone");
+    }
+
     /// Makes the first such request wait before it is answered.
     pub(crate) fn fault_delay(&self, service: &str, operation: &str, contains: &str, seconds: f64) {
         self.set_fault(&json!({"service": service, "operation": operation, "contains": contains, "code": null, "delaySeconds": seconds, "times": 1}));

@@ -45,10 +45,18 @@ pub struct Progress {
     pub is_preserved: bool,
     /// When a release reported last.
     pub released_at: Option<Timestamp>,
+    /// Where somebody asks for the case to go on: the stages that did not come to their end.
+    pub to_go_on_with: Option<Vec<Stage>>,
 }
 
 /// The stages whose newest report tells how far a case has come.
 pub const TELLING: [Stage; 4] = [Stage::Approval, Stage::Quarantine, Stage::Preserve, Stage::Release];
+
+/// The stages of which some did not come to their end, by their newest reports.
+pub fn unfinished(newest: &[StageReport]) -> Vec<Stage> {
+    let is_open = |status| matches!(status, StageStatus::Incomplete | StageStatus::Failed | StageStatus::Waiting);
+    newest.iter().filter(|report| is_open(report.status)).map(|report| report.stage).collect()
+}
 
 /// How far a case has come, by the newest reports of the stages that tell it.
 pub fn progress(case: &Case, newest: &[StageReport]) -> Progress {
@@ -64,6 +72,7 @@ pub fn progress(case: &Case, newest: &[StageReport]) -> Progress {
             .is_some_and(|cut| released_at.is_none_or(|released| released < cut.finished_at)),
         is_preserved: is_done(Stage::Preserve).is_some(),
         released_at,
+        to_go_on_with: None,
     }
 }
 
@@ -136,6 +145,9 @@ pub fn joining(case: &Case, run: &Run, progress: &Progress, wanted: &Decided, no
         None => "it leaves the instance on the network".to_owned(),
     };
     let take = |why: String| take_over(case, progress, stands, wanted, why);
+    // A finding comes again by itself; somebody who asks once more has mended what was in the way.
+    let to_go_on_with = progress.to_go_on_with.as_ref().filter(|_| contains(wanted.decision) && contains(stands));
+    let unfinished = to_go_on_with.filter(|stages| !stages.is_empty());
     match run {
         Run::Going if is_weaker => take(weaker()),
         Run::Going => Joining::Joins(None),
@@ -145,12 +157,19 @@ pub fn joining(case: &Case, run: &Run, progress: &Progress, wanted: &Decided, no
         }
         _ if is_weaker => take(weaker()),
         Run::Dead(how) if !is_reached => take(format!("its run ended {how} before it was through")),
+        Run::Dead(how) if to_go_on_with.is_some() => {
+            take(format!("its run ended {how} without a last report, and somebody asks for it to go on"))
+        }
         Run::Dead(how) => Joining::Joins(Some(format!(
             "its run ended {how} without a last report; what it was to do at the instance is done"
         ))),
         Run::Never if !is_reached => take("it was opened by hand, and no run works on it".to_owned()),
         Run::Ended if !is_reached && contains(wanted.decision) => {
             take("its run ended and the instance is not cut off".to_owned())
+        }
+        Run::Ended if unfinished.is_some() => {
+            let names: Vec<&str> = unfinished.into_iter().flatten().map(|stage| stage.name()).collect();
+            take(format!("its run ended without the whole of {}, and somebody asks for it to go on", names.join(", ")))
         }
         Run::Unknown(why) if !is_reached && now - case.worked_on_since() >= UNREADABLE_FOR => {
             take(format!("whether its run goes on cannot be read ({why}), and it is not through"))
@@ -319,6 +338,41 @@ mod tests {
         ] {
             assert_eq!(far(&becomes(&case(Decision::Contain), &Run::Ended, &progress, wanted)), expected, "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn who_asks_once_more_has_a_case_go_on_with_what_its_run_left_undone() {
+        let of = |stages: Option<&[Stage]>| Progress {
+            is_cut_off: true,
+            is_preserved: true,
+            to_go_on_with: stages.map(<[Stage]>::to_vec),
+            ..Progress::default()
+        };
+        let dead = Run::Dead("TIMED_OUT".to_owned());
+        let undone: Option<&[Stage]> = Some(&[Stage::Preserve, Stage::Verify]);
+        for (run, stages, wanted, goes_on) in [
+            (Run::Ended, undone, Decision::Contain, true),
+            (Run::Ended, undone, Decision::Ask, true),
+            (Run::Ended, Some(&[]), Decision::Contain, false),
+            (Run::Ended, None, Decision::Contain, false),
+            (Run::Ended, undone, Decision::Notify, false),
+            (Run::Going, undone, Decision::Contain, false),
+            (Run::Never, undone, Decision::Contain, false),
+            (dead.clone(), Some(&[]), Decision::Contain, true),
+            (dead, None, Decision::Contain, false),
+        ] {
+            let found = becomes(&case(Decision::Contain), &run, &of(stages), wanted);
+            let expected = goes_on.then_some((Mode::Contain, Decision::Contain));
+            assert_eq!(far(&found), expected, "{run:?} {stages:?} {wanted:?}");
+            if let (Joining::TakesOver { why, .. }, Run::Ended) = (&found, &run) {
+                assert!(why.contains("the whole of preserve, verify"), "{why}");
+            }
+        }
+        // What is only preserved is not contained by going on, and what is released is left alone.
+        let found = becomes(&case(Decision::Preserve), &Run::Ended, &of(undone), Decision::Preserve);
+        assert_eq!(far(&found), None);
+        let over = Progress { released_at: Some(later(59)), ..of(undone) };
+        assert!(matches!(becomes(&case(Decision::Contain), &Run::Ended, &over, Decision::Contain), Joining::Waits(_)));
     }
 
     #[test]

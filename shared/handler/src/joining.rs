@@ -7,10 +7,26 @@ use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::joining::{self, Joining, Progress, Run, TELLING};
 use stasis_model::case::{Case, Claim, Decided, Mode, TakenOver, Takeover, claim_key, takeovers};
+use stasis_model::stage::Stage;
 use stasis_model::{SCHEMA, now};
 
 /// How often it is decided anew where another run takes the case at the same moment.
 const TRIES: u32 = 3;
+
+/// The stages that a case can go on with: all that do something at the instance or for its evidence.
+const LEFT_UNDONE: [Stage; 11] = [
+    Stage::Protect,
+    Stage::Detach,
+    Stage::Prepare,
+    Stage::Quarantine,
+    Stage::Capture,
+    Stage::Memory,
+    Stage::Preserve,
+    Stage::Replicate,
+    Stage::Scope,
+    Stage::Revoke,
+    Stage::Verify,
+];
 
 /// What became of what came in for an open case.
 pub(crate) enum Joined {
@@ -30,12 +46,14 @@ pub(crate) enum Joined {
     },
 }
 
-/// Decides what becomes of what came in, and has `execution` take the case over where that is it.
+/// Decides what becomes of what came in, and has `execution` take the case over where that is it. `is_asked` where somebody asks
+/// for it, rather than a finding.
 pub(crate) async fn join(
     cloud: &Cloud,
     mut case: Case,
     execution: &str,
     wanted: &Decided,
+    is_asked: bool,
 ) -> Result<Joined, HandlerError> {
     for _ in 0..TRIES {
         if case.execution.as_deref() == Some(execution) && execution != BY_HAND {
@@ -46,6 +64,10 @@ pub(crate) async fn join(
             let mut progress = joining::progress(&case, &cloud.newest_reports(&case.case_id, &TELLING).await?);
             // What was cut off once may have been put back by somebody since: AWS says, not the report of then.
             progress.is_cut_off = progress.is_cut_off && is_still_cut_off(cloud, &case).await?;
+            if is_asked {
+                let newest = cloud.newest_reports(&case.case_id, &LEFT_UNDONE).await?;
+                progress.to_go_on_with = Some(joining::unfinished(&newest));
+            }
             progress
         } else {
             Progress::default()

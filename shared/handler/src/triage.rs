@@ -457,7 +457,8 @@ impl Opener<'_> {
                 claim_key(instance)
             )));
         }
-        let (case, said) = match join_case(self.cloud, case, self.run.execution, &self.decided).await? {
+        let is_asked = self.request.source == Source::Request;
+        let (case, said) = match join_case(self.cloud, case, self.run.execution, &self.decided, is_asked).await? {
             Joined::Ours { case, is_new: false } => {
                 return Ok(TriageAnswer::Open { cases: vec![*case], ended: Vec::new() });
             }

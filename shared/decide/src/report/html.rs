@@ -758,6 +758,9 @@ impl Page<'_> {
                 h2 id="next" { (words.next) }
                 @if self.conclusion.status == RunStatus::Partial { p { strong { (words.next_mend) } } }
                 @if !material.is_release() {
+                    @if self.conclusion.status == RunStatus::Partial && case.contains() {
+                        p { (fill(words.next_again, &[code(format!("stasis contain {}", case.instance.instance_id))])) }
+                    }
                     @if self.conclusion.cut_off == Some(false) && !case.contains() {
                         p { (fill(words.next_contain, &[code(format!("stasis contain {}", case.instance.instance_id))])) }
                     }

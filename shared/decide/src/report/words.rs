@@ -209,6 +209,8 @@ words! {
     next: "What to do next", "次に行うこと";
     next_mend: "First mend what is named at the top; the checklist says what AWS sees.",
         "まず冒頭に記載された問題を解消してください。AWS から見た状態はチェックリストにあります。";
+    next_again: "Then ask once more, and a new run goes on with this case and does what is left undone: {}",
+        "その後もう一度実行すると、新しい実行がこのケースを引き継ぎ、残りの作業を続行します：{}";
     next_contain: "To contain it now: {}", "今すぐ封じ込めるには：{}";
     analysis: "Analysis", "分析";
     next_volatile: "Read the volatile data in {}: processes, sockets, sessions and modules at the time of the incident.",
