@@ -127,7 +127,7 @@ class Shares:
             used = int((self.folder("cpuacct", function) / "cpuacct.usage").read_text()) / 1e6
             waited = int(cpu["throttled_time"]) / 1e6
         processes = (self.folder("cpu", function) / "cgroup.procs").read_text().split()
-        return {"used": used, "waited": waited, "held": max(map(held, processes), default=0.0)}
+        return {"used": used, "waited": waited, "held": max(map(bench.most_held, processes), default=0.0)}
 
     def remove(self) -> None:
         """The groups, deepest first; nothing is in them any more."""
@@ -135,15 +135,6 @@ class Shares:
             for folder in [*parent.glob("*/"), parent]:
                 if folder.is_dir():
                     folder.rmdir()
-
-
-def held(process: str) -> float:
-    """The most MiB that a process ever held, its program among them."""
-    try:
-        status = pathlib.Path("/proc", process, "status").read_text()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0.0)
 
 
 def functions() -> list[str]:

@@ -268,19 +268,25 @@ def ours(aws: stack.LocalAws, proxy: Proxy, binaries: pathlib.Path, existing: bo
     }
 
 
+def most_held(process: str) -> float:
+    """The most MiB that a process ever held, its program among them; nothing of one that is gone."""
+    try:
+        status = pathlib.Path("/proc", process, "status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0.0)
+
+
 def largest_function(binaries: pathlib.Path) -> float:
     """The most memory that any one of our function processes ever held, in MiB."""
-    most = 0
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
+
+    def is_ours(process: pathlib.Path) -> bool:
         try:
-            if binaries not in (process / "exe").resolve().parents:
-                continue
-            for line in (process / "status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    most = max(most, int(line.split()[1]))
+            return binaries in (process / "exe").resolve().parents
         except OSError:
-            continue
-    return most / 1024
+            return False
+
+    return max((most_held(process.name) for process in pathlib.Path("/proc").glob("[0-9]*") if is_ours(process)), default=0.0)
 
 
 def peer(

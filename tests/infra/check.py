@@ -135,6 +135,11 @@ class Infra:
     def resources(self, kind):
         return {n: r["Properties"] for n, r in self.template["Resources"].items() if r["Type"] == kind}
 
+    @property
+    def templates(self):
+        """Every template, by the name of its file."""
+        return {"template": self.template, "member": self.member, "evidence-account": self.evidence_account, "examine": self.examine}
+
     def properties(self, name):
         return self.template["Resources"][name]["Properties"]
 
@@ -793,8 +798,7 @@ GLOBAL_KEYS = re.compile(r"^aws:(SourceAccount|SourceArn|PrincipalArn|SecureTran
 
 def roles_of(infra):
     """Every role of every template: the template, the role's name, its properties."""
-    templates = {"template": infra.template, "member": infra.member, "evidence-account": infra.evidence_account, "examine": infra.examine}
-    for kind, template in templates.items():
+    for kind, template in infra.templates.items():
         for name, resource in template["Resources"].items():
             if resource["Type"] == "AWS::IAM::Role":
                 yield kind, name, resource["Properties"]
@@ -838,7 +842,7 @@ def every_role_takes_a_boundary(infra):
     for kind, name, role in roles_of(infra):
         if role.get("PermissionsBoundary") != BOUNDARY.get(kind, BOUNDARY["template"]):
             yield f"{kind}/{name} does not take the permissions boundary that the parameter names"
-    for kind, template in (("template", infra.template), ("member", infra.member), ("evidence-account", infra.evidence_account), ("examine", infra.examine)):
+    for kind, template in infra.templates.items():
         if template["Parameters"].get("PermissionsBoundary", {}).get("Default") != "":
             yield f"{kind} wants a permissions boundary from everybody"
         if template["Conditions"].get("HasPermissionsBoundary") != {"Fn::Not": [{"Fn::Equals": [{"Ref": "PermissionsBoundary"}, ""]}]}:
@@ -965,7 +969,7 @@ def what_was_taken_from_a_host_is_read_by_those_who_need_it(infra):
 @check
 def every_parameter_says_what_it_takes(infra):
     """And refuses the rest with a sentence that helps; a hub needs none to be deployed."""
-    for name, template in (("template", infra.template), ("member", infra.member), ("evidence-account", infra.evidence_account), ("examine", infra.examine)):
+    for name, template in infra.templates.items():
         for parameter, of in template["Parameters"].items():
             where = f"{parameter} of {name}.yaml"
             if len(of.get("Description", "").split()) < 4:

@@ -8,7 +8,7 @@ def state(infra, name):
 
 
 def resource(infra, name):
-    return infra.template["Resources"][name]["Properties"]
+    return infra.properties(name)
 
 
 def statement(infra, stage, sid):

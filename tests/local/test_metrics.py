@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import pathlib
 import sys
 import tempfile
@@ -18,23 +17,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from local.world import World  # noqa: E402
 
 
-def told(world: World) -> list[dict[str, Any]]:
-    """The lines of metrics in the functions' logs."""
-    logs = world.aws.client("logs")
-    found = []
-    for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/stasis-")["logGroups"]:
-        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
-            for event in page["events"]:
-                if '"_aws"' in event["message"]:
-                    # A line that something else came into is no JSON, and no metric.
-                    found.append(json.loads(event["message"]))
-    return found
-
-
 class Metrics(unittest.TestCase):
     def test_a_run_and_its_release_are_told_once(self) -> None:
         with tempfile.TemporaryDirectory() as folder, World(pathlib.Path(folder)) as world:
-            lines = told(world)
+            lines = world.lines('"_aws"')
             case = world.result["caseId"]
             (containment,) = [line for line in lines if "TimeToContain" in line]
             self.assertEqual(containment["case"], case)
@@ -43,7 +29,7 @@ class Metrics(unittest.TestCase):
             self.assertEqual([line["Status"] for line in lines if "RunOutcome" in line], ["CONTAINED"])
             self.each_stage_tells_how_it_ended(world, lines)
             world.run("ReleaseStateMachineArn", {"caseId": case, "reason": "a false alarm"})
-            lines = told(world)
+            lines = world.lines('"_aws"')
             self.assertEqual(sorted(line["Status"] for line in lines if "RunOutcome" in line), ["CONTAINED", "RELEASED"])
             self.assertEqual(len([line for line in lines if "TimeToContain" in line]), 1, "a release contains nothing")
 

@@ -67,16 +67,6 @@ class Daemon:
         return documents
 
 
-def audited(world: World) -> list[dict[str, Any]]:
-    """The lines about what was changed at AWS."""
-    logs, found = world.aws.client("logs"), []
-    for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/stasis-")["logGroups"]:
-        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
-            lines = [event["message"] for event in page["events"] if '"target":"audit"' in event["message"]]
-            found += [json.loads(line) for line in lines]
-    return found
-
-
 class Traces(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
@@ -86,7 +76,7 @@ class Traces(unittest.TestCase):
             os.environ[record.FOLDER] = str(calls)
             try:
                 with World(pathlib.Path(folder) / "aws", variables={"AWS_XRAY_DAEMON_ADDRESS": cls.daemon.address}) as world:
-                    cls.lines = audited(world)
+                    cls.lines = world.lines('"target":"audit"')
             finally:
                 os.environ.pop(record.FOLDER)
                 os.environ.update({record.FOLDER: variable} if variable else {})

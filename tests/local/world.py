@@ -51,6 +51,14 @@ class World:
             raise AssertionError(f"{told['status']}: {told.get('error')} {told.get('cause')}")
         return json.loads(told["output"])
 
+    def lines(self, mark: str) -> list[dict[str, Any]]:
+        """The lines of the functions' logs that bear a mark. One that something else came into is no JSON, and an error."""
+        logs, found = self.aws.client("logs"), []
+        for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/stasis-")["logGroups"]:
+            for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+                found += [json.loads(event["message"]) for event in page["events"] if mark in event["message"]]
+        return found
+
     @property
     def prefix(self) -> str:
         return f"cases/{self.result['caseId']}/"

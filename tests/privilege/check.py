@@ -47,7 +47,7 @@ def place_of(kind: str, recording: Recording) -> Place:
     """Where a template is deployed, where no call says so."""
     hub, destination = recording.hub, recording.hub.parameters
     if kind == "member":
-        given = {"Revocation": hub.parameters.get("Revocation", "allowed"), "HubAccount": hub.account, "EvidenceBucket": hub.resources["EvidenceBucket"], "DestinationAccount": destination["DestinationAccount"]}
+        given = {"Revocation": hub.parameters.get("Revocation", "allowed"), "HubAccount": hub.account, "HubRegion": hub.region, "EvidenceBucket": hub.resources["EvidenceBucket"], "DestinationAccount": destination["DestinationAccount"]}
         return Place(MEMBER_ACCOUNT, hub.region, given)
     if kind == "evidence-account":
         return Place(destination["DestinationAccount"], destination["DestinationRegion"], {"StasisAccount": hub.account})
@@ -65,8 +65,6 @@ class Granted:
     def policy(self, kind: str, role: str, account: str = "", region: str = "") -> str:
         place = copy.copy(place_of(kind, self.recording))
         place.account, place.region = account or place.account, region or place.region
-        if kind == "member":
-            place.parameters = {**place.parameters, "HubRegion": self.recording.hub.region}
         where = f"{kind}/{place.account}/{place.region}"
         if f"{where}/" not in self.documents:
             self.documents[f"{where}/"] = {}

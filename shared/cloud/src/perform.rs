@@ -2,7 +2,7 @@
 //! in one place. What to do was decided elsewhere.
 
 use crate::casefile::Created;
-use crate::observe::{group_name, group_name_of_case, rule_allows};
+use crate::observe::{group_name, group_name_of_case, is_ours, rule_allows};
 use crate::presign::{Wanted, manifest_key};
 use crate::{Cloud, CloudError};
 use aws_config::retry::RetryConfig;
@@ -418,8 +418,7 @@ impl Cloud {
         let group = answer.security_groups().first().ok_or_else(|| {
             CloudError::unusable(operation, vpc.as_str(), "the group that exists is not shown yet").not_visible_yet()
         })?;
-        let ours = |t: &aws_sdk_ec2::types::Tag| t.key() == Some(tags::QUARANTINE) && t.value() == Some(role);
-        if group.tags().iter().any(ours) {
+        if is_ours(group, vpc, role) {
             return Ok(Made::Ours(Performed::applied(answer.request_id()).already()));
         }
         Ok(Made::TakenBy(group.group_id().unwrap_or_default().to_owned()))

@@ -52,14 +52,17 @@ pub struct Progress {
 /// The stages whose newest report tells how far a case has come.
 pub const TELLING: [Stage; 4] = [Stage::Approval, Stage::Quarantine, Stage::Preserve, Stage::Release];
 
-/// The stages of which some did not come to their end, by their newest reports.
-pub fn unfinished(newest: &[StageReport]) -> Vec<Stage> {
-    let is_open = |status| matches!(status, StageStatus::Incomplete | StageStatus::Failed | StageStatus::Waiting);
-    newest.iter().filter(|report| is_open(report.status)).map(|report| report.stage).collect()
+/// The stages that do something at the instance or for its evidence, and did not come to their end.
+fn unfinished(newest: &[StageReport]) -> Vec<Stage> {
+    let is_open = |report: &&StageReport| {
+        let works = !matches!(report.stage, Stage::Triage | Stage::Approval | Stage::Report | Stage::Release);
+        works && matches!(report.status, StageStatus::Incomplete | StageStatus::Failed | StageStatus::Waiting)
+    };
+    newest.iter().filter(is_open).map(|report| report.stage).collect()
 }
 
-/// How far a case has come, by the newest reports of the stages that tell it.
-pub fn progress(case: &Case, newest: &[StageReport]) -> Progress {
+/// How far a case has come, by the newest reports of the stages that tell it; of all stages, where somebody asks for it to go on.
+pub fn progress(case: &Case, newest: &[StageReport], is_asked: bool) -> Progress {
     let since = case.taken_over.as_ref().map(|over| over.at);
     let of = |stage: Stage| newest.iter().find(|report| report.stage == stage);
     let is_done = |stage| of(stage).filter(|report| report.status == StageStatus::Done);
@@ -72,7 +75,7 @@ pub fn progress(case: &Case, newest: &[StageReport]) -> Progress {
             .is_some_and(|cut| released_at.is_none_or(|released| released < cut.finished_at)),
         is_preserved: is_done(Stage::Preserve).is_some(),
         released_at,
-        to_go_on_with: None,
+        to_go_on_with: is_asked.then(|| unfinished(newest)),
     }
 }
 
@@ -427,13 +430,16 @@ mod tests {
         let planned = report(Stage::Quarantine, StageStatus::Planned, 5, None);
         let asked = report(Stage::Approval, StageStatus::Done, 3, answer(Verdict::Expired, false));
         let released = report(Stage::Release, StageStatus::Incomplete, 7, None);
-        assert_eq!(progress(&case, &[]), Progress::default());
-        assert!(progress(&case, std::slice::from_ref(&cut)).is_cut_off);
-        assert!(!progress(&case, &[planned]).is_cut_off);
-        assert!(!progress(&case, &[cut, released]).is_cut_off, "what is put back is not cut off");
-        assert!(progress(&case, std::slice::from_ref(&asked)).answer.is_some());
+        assert_eq!(progress(&case, &[], false), Progress::default());
+        assert!(progress(&case, std::slice::from_ref(&cut), false).is_cut_off);
+        assert!(!progress(&case, &[planned], false).is_cut_off);
+        let preserved = report(Stage::Preserve, StageStatus::Incomplete, 6, None);
+        let all = [cut.clone(), preserved, released.clone()];
+        assert_eq!(progress(&case, &all, true).to_go_on_with, Some(vec![Stage::Preserve]), "a release is no work left");
+        assert!(!progress(&case, &[cut, released], false).is_cut_off, "what is put back is not cut off");
+        assert!(progress(&case, std::slice::from_ref(&asked), false).answer.is_some());
         case.taken_over = Some(TakenOver { number: 1, from: None, why: "x".to_owned(), at: later(4) });
-        assert!(progress(&case, &[asked]).answer.is_none(), "it is asked again");
+        assert!(progress(&case, &[asked], false).answer.is_none(), "it is asked again");
     }
 
     #[test]

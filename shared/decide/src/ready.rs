@@ -276,15 +276,17 @@ fn reachable(case: &Case, facts: &ReadyFacts) -> Vec<ReadyCheck> {
         let endpoints = facts.vpcs.get(**vpc).and_then(|known| known.endpoints.known());
         endpoints.is_some_and(|endpoints| endpoints.s3_prefix_list.is_none())
     });
-    let mut no_s3: Vec<String> = no_s3.map(|vpc| format!("{vpc} has no gateway endpoint of S3")).collect();
-    let mut remedy =
-        "make a gateway endpoint of S3, which costs nothing, on the route tables of the instance's subnets";
     let (here, bucket) = (&case.instance.region, &facts.bucket_region);
-    if here != bucket {
-        no_s3 =
-            vec![format!("the evidence bucket is in {bucket}, and a gateway endpoint in {here} serves {here} alone")];
-        remedy = "let these instances out to https by a rule of the policy, or run Stasis in their region; else their memory is not taken";
-    }
+    let (no_s3, remedy) = if here == bucket {
+        let missing = no_s3.map(|vpc| format!("{vpc} has no gateway endpoint of S3")).collect();
+        (missing, "make a gateway endpoint of S3, which costs nothing, on the route tables of the instance's subnets")
+    } else {
+        let why = format!("the evidence bucket is in {bucket}, and a gateway endpoint in {here} serves {here} alone");
+        (
+            vec![why],
+            "let these instances out to https by a rule of the policy, or run Stasis in their region; else their memory is not taken",
+        )
+    };
     let joined = |list: Vec<String>| (!list.is_empty()).then(|| list.join("; "));
     vec![
         judged(

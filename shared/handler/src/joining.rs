@@ -13,21 +13,6 @@ use stasis_model::{SCHEMA, now};
 /// How often it is decided anew where another run takes the case at the same moment.
 const TRIES: u32 = 3;
 
-/// The stages that a case can go on with: all that do something at the instance or for its evidence.
-const LEFT_UNDONE: [Stage; 11] = [
-    Stage::Protect,
-    Stage::Detach,
-    Stage::Prepare,
-    Stage::Quarantine,
-    Stage::Capture,
-    Stage::Memory,
-    Stage::Preserve,
-    Stage::Replicate,
-    Stage::Scope,
-    Stage::Revoke,
-    Stage::Verify,
-];
-
 /// What became of what came in for an open case.
 pub(crate) enum Joined {
     /// Its run works on the case now; whether it took it over in this call.
@@ -61,13 +46,11 @@ pub(crate) async fn join(
         }
         let run = run_of(cloud, &case).await?;
         let progress = if joining::needs_progress(&case, &run, wanted.decision) {
-            let mut progress = joining::progress(&case, &cloud.newest_reports(&case.case_id, &TELLING).await?);
+            let telling: &[Stage] = if is_asked { &Stage::ALL } else { &TELLING };
+            let newest = cloud.newest_reports(&case.case_id, telling).await?;
+            let mut progress = joining::progress(&case, &newest, is_asked);
             // What was cut off once may have been put back by somebody since: AWS says, not the report of then.
             progress.is_cut_off = progress.is_cut_off && is_still_cut_off(cloud, &case).await?;
-            if is_asked {
-                let newest = cloud.newest_reports(&case.case_id, &LEFT_UNDONE).await?;
-                progress.to_go_on_with = Some(joining::unfinished(&newest));
-            }
             progress
         } else {
             Progress::default()

@@ -21,7 +21,7 @@ use crate::{Cloud, CloudError};
 pub use baseline::FirstLook;
 use chrono::TimeDelta;
 use futures::future::{join, join3, join4, join5};
-pub(crate) use network::{group_name, group_name_of_case, rule_allows};
+pub(crate) use network::{group_name, group_name_of_case, is_ours, rule_allows};
 pub use release::Former;
 use stasis_model::baseline::{Agent, Instance, Interface, Observed};
 use stasis_model::case::{Case, RemoteAddresses};

@@ -217,7 +217,7 @@ fn vpc_filter(vpcs: &BTreeSet<VpcId>) -> Filter {
 
 /// Whether a group is one of ours in a VPC. Its name must be ours too: a tag alone, set on a group of someone else's, must not
 /// have us rewrite it.
-fn is_ours(group: &SecurityGroup, vpc: &VpcId, role: &str) -> bool {
+pub(crate) fn is_ours(group: &SecurityGroup, vpc: &VpcId, role: &str) -> bool {
     let name = group_name(vpc, role);
     let named = group
         .group_name()

@@ -65,7 +65,7 @@ pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
     }
     let command = facts.command.known().and_then(Option::as_ref);
     let trail_pending = is_command_waited_for(case, command, &facts.recorded, facts.now);
-    let custody_pending = custody(case, facts, trail_pending, &mut plan);
+    let custody_pending = custody(case, facts, &mut plan);
     if trail_pending || custody_pending {
         plan.next = Next::Wait(TRAIL_WAIT);
     }
@@ -73,7 +73,7 @@ pub fn plan(case: &Case, facts: &VerifyFacts) -> Plan {
 }
 
 /// Who did what, once CloudTrail shows all that the stages did, or will not be waited for any longer. Whether to look again.
-fn custody(case: &Case, facts: &VerifyFacts, trail_pending: bool, plan: &mut Plan) -> bool {
+fn custody(case: &Case, facts: &VerifyFacts, plan: &mut Plan) -> bool {
     let custody = match &facts.custody {
         Observed::Known(Some(custody)) => custody,
         Observed::Known(None) => return false,
@@ -83,8 +83,8 @@ fn custody(case: &Case, facts: &VerifyFacts, trail_pending: bool, plan: &mut Pla
         }
     };
     let missing = custody.unconfirmed.len();
-    if (missing > 0 && is_waited_for(case, facts.now)) || trail_pending {
-        return missing > 0;
+    if missing > 0 && is_waited_for(case, facts.now) {
+        return true;
     }
     plan.step(vec![Action::KeepCustody {
         instance: case.instance.instance_id.clone(),
