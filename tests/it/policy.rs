@@ -134,8 +134,8 @@ async fn a_policy_that_cannot_be_read_for_a_moment_is_read_again() {
     let suspect = small();
     let document = r#"{"version": 1, "otherwise": {"decision": "preserve"}}"#;
     local().put_parameter("/stasis/throttled", document).await;
-    // More than the SDK tries by itself.
-    local().fault_times("ssm", "GetParameter", "/stasis/throttled", "ThrottlingException", 400, 4);
+    // More than the SDK tries by itself, and more than its waits between tries leave time for.
+    local().fault_times("ssm", "GetParameter", "/stasis/throttled", "ThrottlingException", 400, 5);
     let function = local().function_like("triage", &[("STASIS_POLICY_PARAMETER", "/stasis/throttled")]).await;
     let answer = local().invoke_by_name(&function, &finding(&suspect.id, "Trojan:EC2/BlackholeTraffic", 8.0, 1)).await;
     let case = &answer.expect("triage answers")["cases"][0];

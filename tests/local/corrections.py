@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime
 import fnmatch
+import ipaddress
 import json
 import re
 import threading
@@ -253,6 +254,37 @@ def _interface_takes_known_groups_only() -> None:
         original(self, eni_id, list(dict.fromkeys(group_ids)), *args, **kwargs)
 
     interfaces.NetworkInterfaceBackend.modify_network_interface_attribute = modify
+
+
+@corrects(
+    "ec2 CreateNetworkInterface",
+    "the address is any of its subnet, one that another interface has or that AWS keeps for itself among them",
+    API.format("CreateNetworkInterface"),
+)
+def _interfaces_have_addresses_of_their_own() -> None:
+    backend = interfaces.NetworkInterfaceBackend
+    create_network_interface, delete_network_interface = backend.create_network_interface, backend.delete_network_interface
+
+    def create(
+        self: Any, subnet: Any, private_ip_address: Any, private_ip_addresses: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        subnet = self.get_subnet(subnet) if isinstance(subnet, str) else subnet
+        wanted = private_ip_address if isinstance(private_ip_address, str) else None
+        # moto gives the interfaces of an endpoint addresses that are none of their subnet's.
+        foreign = wanted and ipaddress.ip_address(wanted) not in subnet.cidr
+        if foreign or not private_ip_address and not private_ip_addresses:
+            private_ip_address = subnet.get_available_subnet_ip(None)
+        elif wanted and wanted not in subnet._subnet_ips:
+            # An instance has taken its own already.
+            subnet.request_ip(wanted, None)
+        return create_network_interface(self, subnet, private_ip_address, private_ip_addresses, *args, **kwargs)
+
+    def delete(self: Any, eni_id: str) -> None:
+        interface = self.enis.get(eni_id)
+        delete_network_interface(self, eni_id)
+        interface.subnet.del_subnet_ip(interface.private_ip_address)
+
+    backend.create_network_interface, backend.delete_network_interface = create, delete
 
 
 @corrects(

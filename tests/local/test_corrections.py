@@ -308,6 +308,19 @@ class Described(Local):
             {planted["networkInterfaceIds"][0]},
         )
 
+    def test_each_interface_has_an_address_of_its_own(self) -> None:
+        vpc = self.ec2.create_vpc(CidrBlock="10.77.0.0/24")["Vpc"]["VpcId"]
+        # Sixteen addresses, of which AWS keeps five.
+        subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock="10.77.0.0/28")["Subnet"]["SubnetId"]
+        wanted = self.ec2.create_network_interface(SubnetId=subnet, PrivateIpAddress="10.77.0.6")["NetworkInterface"]
+        made = [self.ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"] for _ in range(10)]
+        given = sorted(int(one["PrivateIpAddress"].rsplit(".", 1)[1]) for one in [wanted, *made])
+        self.assertEqual(given, list(range(4, 15)))
+        # One that is deleted gives its address back.
+        self.ec2.delete_network_interface(NetworkInterfaceId=made[0]["NetworkInterfaceId"])
+        again = self.ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]
+        self.assertEqual(again["PrivateIpAddress"], made[0]["PrivateIpAddress"])
+
     def test_ids_that_are_malformed_and_unknown(self) -> None:
         describe = self.ec2.describe_instances
         self.refused("InvalidInstanceID.Malformed", describe, InstanceIds=["i-nonsense"])

@@ -1,4 +1,6 @@
-//! Reads the policy document. Holds no opinion of it.
+//! Reads the policy document. Holds no opinion of it, and never waits to read it again.
+
+use aws_config::retry::RetryConfig;
 
 use crate::{Cloud, CloudError};
 
@@ -14,12 +16,15 @@ pub struct Parameter {
 }
 
 impl Cloud {
-    /// A parameter of the home region; none where there is none of this name.
+    /// A parameter of the home region; none where there is none of this name. It is asked for once: the SDK waits up to a
+    /// second before its second try and two before its third, which is most of what its caller has.
     ///
     /// # Errors
     /// Where Systems Manager refuses or cannot be reached.
     pub async fn parameter(&self, name: &str) -> Result<Option<Parameter>, CloudError> {
-        match self.ssm_at_home.get_parameter().name(name).with_decryption(true).send().await {
+        let once = aws_sdk_ssm::config::Builder::new().retry_config(RetryConfig::disabled());
+        let call = self.ssm_at_home.get_parameter().name(name).with_decryption(true);
+        match call.customize().config_override(once).send().await {
             Ok(answer) => Ok(answer.parameter.map(|parameter| Parameter {
                 version: parameter.version(),
                 value: parameter.value.unwrap_or_default(),

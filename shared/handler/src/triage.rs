@@ -54,7 +54,7 @@ const PATIENCE_TO_TELL: Duration = Duration::from_secs(1);
 
 /// For so long the policy is read again where it cannot be read for a passing reason.
 const PATIENCE_FOR_POLICY: Duration = Duration::from_secs(3);
-/// How long one read of it may take, the SDK's own tries among it.
+/// How long one read of it may take.
 const PATIENCE_WITH_A_READ: Duration = Duration::from_secs(2);
 /// How long between two.
 const POLICY_AGAIN: Duration = Duration::from_millis(250);
