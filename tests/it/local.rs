@@ -283,9 +283,25 @@ impl Local {
     }
 
     async fn execute(&self, machine: &str, input: &Value) -> String {
+        self.start_execution(self.variable(machine), input).await
+    }
+
+    /// A state machine like `stasis-contain`, under another name and with something else in its definition.
+    pub(crate) async fn copy_of_contain(&self, mark: &str, from: &str, to: &str) -> String {
+        let sfn = aws_sdk_sfn::Client::new(&self.config("SFN").await);
+        let arn = self.variable("STASIS_CONTAIN_STATE_MACHINE_ARN");
+        let original = sfn.describe_state_machine().state_machine_arn(arn).send().await.expect("stasis-contain");
+        let definition = original.definition().replace(from, to);
+        assert_ne!(definition, original.definition());
+        let copy = sfn.create_state_machine().name(format!("copy-{mark}")).role_arn(original.role_arn());
+        copy.definition(definition).send().await.expect("a copy").state_machine_arn().to_owned()
+    }
+
+    /// Starts an execution of the state machine with this ARN.
+    pub(crate) async fn start_execution(&self, machine: &str, input: &Value) -> String {
         let sfn = aws_sdk_sfn::Client::new(&self.config("SFN").await);
         sfn.start_execution()
-            .state_machine_arn(self.variable(machine))
+            .state_machine_arn(machine)
             .input(input.to_string())
             .send()
             .await

@@ -45,6 +45,61 @@ async fn an_attack_sequence_contains_each_instance_and_one_that_is_gone_spoils_n
     assert_eq!((first.cases().await.len(), second.cases().await.len()), (1, 1));
 }
 
+/// Instances that do not exist.
+fn ghosts(mark: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("i-{}{number:03x}", &mark[mark.len() - 14..])).collect()
+}
+
+#[tokio::test]
+async fn an_event_about_more_instances_than_one_run_takes_is_divided_and_each_is_contained() {
+    let plant = || Suspect::plant(&json!({"scaling_group": false, "target_groups": 0, "data_volumes": 0}));
+    let (first, second, third) = (plant(), plant(), plant());
+    let (before, between) = (ghosts(&first.id, 9), ghosts(&second.id, 9));
+    let mut named = vec![first.id.as_str()];
+    named.extend(before.iter().map(String::as_str));
+    named.push(&second.id);
+    named.extend(between.iter().map(String::as_str));
+    named.push(&third.id);
+    let detail = sequence(&named);
+    for status in ["CONTAINED", "DUPLICATE"] {
+        let output = local().contain(&detail).await.output();
+        assert_eq!((output["status"].as_str(), &output["caseId"]), (Some("DIVIDED"), &Value::Null), "{output:#}");
+        assert!(output["reason"].as_str().is_some_and(|r| r.contains("21 instances are named")), "{output:#}");
+        let executions = output["executions"].as_array().expect("executions");
+        assert_eq!(executions.len(), 3, "{output:#}");
+        let mut reasons = String::new();
+        for execution in executions {
+            let part = local().end_of(execution.as_str().expect("an ARN")).await.output();
+            // Some part may hold none but those that are gone.
+            assert!(part["status"] == status || part["status"] == "IGNORED", "{part:#}");
+            reasons += part["reason"].as_str().expect("a reason");
+        }
+        assert_eq!(reasons.matches("does not exist any more").count(), 18, "{reasons}");
+        for suspect in [&first, &second, &third] {
+            assert!(suspect.is_quarantined().await && suspect.cases().await.len() == 1, "{reasons}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn parts_that_got_no_run_of_their_own_are_named_by_a_run_that_fails() {
+    let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0, "data_volumes": 0}));
+    let many = ghosts(&suspect.id, 11);
+    let event = sequence(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    // The state machine itself, but that no part finds one to run in.
+    let elsewhere = "arn:aws:states:eu-central-1:111122223333:stateMachine:is-not-there";
+    let copy = local().copy_of_contain(&suspect.id, "{% $states.context.StateMachine.Id %}", elsewhere).await;
+    match local().end_of(&local().start_execution(&copy, &event).await).await {
+        crate::local::Ended::Failed { error, cause } => {
+            assert_eq!(error, "PartsMissing");
+            for part in ["skip 0: StepFunctions.StateMachineDoesNotExist", "skip 10: ", "again with the same input"] {
+                assert!(cause.contains(part), "{part}: {cause}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn what_is_none_of_ours_beside_an_instance_is_told_and_spoils_nothing() {
     let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0, "data_volumes": 0}));

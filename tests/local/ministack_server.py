@@ -49,6 +49,11 @@ CORRECTIONS = [
         "https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-wait-token",
     ),
     (
+        "stepfunctions states:startExecution",
+        "an execution that runs with this name and input is refused in place of being given, and errors lack their service's name",
+        "https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html",
+    ),
+    (
         "s3 GetObject",
         "Range is ignored where a version is named",
         "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
@@ -222,6 +227,26 @@ def apply_task_tokens() -> None:
 
     stepfunctions._execute_task = execute_task
     stepfunctions._invoke_with_callback = invoke_with_callback
+
+
+def apply_nested_executions() -> None:
+    """An execution that another starts: given again while it runs with the same input, and refused by the error that a state
+    machine can match."""
+    from ministack.services import stepfunctions
+
+    start = stepfunctions._invoke_nested_start_execution
+
+    def invoke_nested_start_execution(resource: str, data: dict[str, Any]) -> Any:
+        machine, name = data["StateMachineArn"].replace(":stateMachine:", ":execution:"), data.get("Name")
+        running = stepfunctions._executions.get(f"{machine}:{name}")
+        if running and running["status"] == "RUNNING" and json.loads(running["input"]) == data["Input"]:
+            return {"ExecutionArn": running["executionArn"], "StartDate": running["startDate"]}
+        try:
+            return start(resource, data)
+        except stepfunctions._ExecutionError as error:
+            raise stepfunctions._ExecutionError(f"StepFunctions.{error.error}Exception", error.cause) from error
+
+    stepfunctions._invoke_nested_start_execution = invoke_nested_start_execution
 
 
 def apply_ranges_of_versions() -> None:
@@ -400,6 +425,7 @@ def main() -> None:
     apply_session_keys()
     apply_spokes(home, spokes)
     apply_task_tokens()
+    apply_nested_executions()
     apply_ranges_of_versions()
     apply_pseudo_parameters()
     apply_types_of_resources()

@@ -178,6 +178,9 @@ def ec2(call: dict[str, Any], _stack: dict[str, Any]) -> Iterator[Need]:
     context: Context = {}
     if operation == "CreateTags":
         context = request_tags(parameters, "")
+    if operation == "ModifyInstanceAttribute":
+        # As AWS documents it of images: the name of what is changed.
+        context = {"ec2:Attribute": sorted({key.split(".")[0] for key in parameters if "." in key})}
     if operation == "LockSnapshot":
         context = {"ec2:SnapshotLockDuration": str(parameters["LockDuration"])}
     if operation == "ModifySnapshotAttribute":

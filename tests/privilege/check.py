@@ -140,6 +140,28 @@ def what_is_refused_where_roles_are_left_alone(granted: Granted) -> list[str]:
     return wrong
 
 
+def who_is_reached_where_an_organisation_is_named(granted: Granted) -> list[str]:
+    """With OrganizationId, roles of its accounts alone, and of those that AWS knows no organisation of; else of any account."""
+    wrong = []
+    for organisation, reached in (("o-a1b2c3d4e5", {"o-a1b2c3d4e5", None}), ("", {"o-a1b2c3d4e5", "o-f6e7d8c9b0", None})):
+        other = Granted(granted.templates, copy.deepcopy(granted.recording))
+        other.recording.hub.parameters["OrganizationId"] = organisation
+        asked, expected = [], []
+        for name, document in roles(other.templates["template"], place_of("template", other.recording)).items():
+            stage = name.removesuffix("Role").lower()
+            if f":role/stasis-spoke-{stage}-" not in json.dumps(document):
+                continue
+            for owner in ("o-a1b2c3d4e5", "o-f6e7d8c9b0", None):
+                role = f"arn:aws:iam::999988887777:role/stasis-spoke-{stage}-eu-central-1"
+                context = {"aws:ResourceOrgID": owner} if owner else {}
+                asked.append((other.policy("template", name), Need("sts:AssumeRole", role, context)))
+                expected.append("allow" if owner in reached else "none")
+        for (policy, need), answer, wanted in zip(asked, decide(other.documents, asked), expected, strict=True):
+            if answer.decision != wanted:
+                wrong.append(f"OrganizationId={organisation}: {policy} and {need.resource} of {need.context or 'no organisation'}: {answer.decision}")
+    return wrong
+
+
 @dataclass
 class Compared:
     """What came of the calls of a recording."""
@@ -233,6 +255,7 @@ def seeded_problems(granted: Granted, broken: Templates, found: Compared | None,
     grants = granted_actions(other)
     changed = {name for name, document in other.documents.items() if document != granted.documents.get(name)}
     wrong = what_must_be_refused(other, changed) + what_is_refused_where_roles_are_left_alone(other)
+    wrong += who_is_reached_where_an_organisation_is_named(other)
     if found is not None:
         for name in {policy for policy, _ in found.requests}:
             kind, account, region, role = name.split("/")
@@ -296,6 +319,7 @@ def main() -> int:
         say(f"the evaluator answers {len(PROBES)} probes rightly", probes())
         say("what no role may do is refused to each", what_must_be_refused(granted))
         say("no role is touched where that is never allowed", what_is_refused_where_roles_are_left_alone(granted))
+        say("another organisation is not reached where one is named", who_is_reached_where_an_organisation_is_named(granted))
     if why_not:
         print(f"{'FAIL' if arguments.must_be_whole else 'skip'}  calls beside grants: {why_not}")
         failed, skipped = (failed + 1, skipped) if arguments.must_be_whole else (failed, skipped + 1)

@@ -135,6 +135,8 @@ def requests(kind: str, name: str, place: Place, hub: Place) -> list[tuple[str, 
         refuse("our tag on what is not ours", "ec2:CreateTags", arn(thing), role)
     refuse("the case's tag on a snapshot of somebody else", "ec2:CreateTags", snapshot, {"aws:TagKeys": ["stasis:case"]})
     refuse("changing an instance's groups", "ec2:ModifyInstanceAttribute", arn("security-group/sg-1"), CASE)
+    for attribute in ("UserData", "userData", "InstanceType", "sourceDestCheck", "kernel"):
+        refuse("another attribute of an instance", "ec2:ModifyInstanceAttribute", instance, CASE | {"ec2:Attribute": [attribute]})
     if stage == "release":
         refuse("turning off what protects an instance of no case", "ec2:ModifyInstanceAttribute", instance)
         refuse("another profile for an instance of no case", "ec2:ReplaceIamInstanceProfileAssociation", instance)

@@ -5,8 +5,9 @@ use stasis_model::baseline::{Baseline, Instance};
 use stasis_model::case::{Case, Decided, InstanceRef, Mode, Policy};
 use stasis_model::error::InputError;
 use stasis_model::ids::{AccountId, CaseId, InstanceId, Ticket};
+use stasis_model::outcome::{Part, RunResult, RunStatus, TriageAnswer};
 use stasis_model::policy::{Decision, TicketBy};
-use stasis_model::trigger::Request;
+use stasis_model::trigger::{INSTANCES_MOST, Request};
 use stasis_model::{SCHEMA, Timestamp};
 use std::collections::BTreeMap;
 
@@ -56,6 +57,17 @@ pub fn case_id(instance: &InstanceRef, execution: &str, now: Timestamp) -> Resul
         sha256(format!("{}/{}/{}/{execution}", instance.account, instance.region, instance.instance_id).as_bytes());
     let short: String = mark.chars().take(8).collect();
     format!("case-{}-{short}", now.format("%Y%m%dT%H%M%SZ")).parse()
+}
+
+/// What a run answers that names more instances than one takes: which runs take its parts.
+pub fn divide(execution: &str, instances: usize, parts: &[usize]) -> TriageAnswer {
+    let mark: String = sha256(execution.as_bytes()).chars().take(32).collect();
+    let parts: Vec<Part> = parts.iter().map(|skip| Part { name: format!("part-{mark}-{skip}"), skip: *skip }).collect();
+    let reason = format!(
+        "{instances} instances are named, and one run takes {INSTANCES_MOST}: {} runs were started, each with an answer of its own",
+        parts.len()
+    );
+    TriageAnswer::Divide { parts, output: RunResult::without_case(RunStatus::Divided, reason) }
 }
 
 /// What a new case is made of.
@@ -215,5 +227,21 @@ mod tests {
         assert_ne!(first, other);
         assert!(first < later && other < later);
         assert!(fallback_ticket(&first).is_ok());
+    }
+
+    #[test]
+    fn the_runs_of_parts_have_names_that_step_functions_takes_and_that_come_again() {
+        // As EventBridge names executions.
+        let execution =
+            format!("arn:aws:states:eu-central-1:111122223333:execution:stasis-contain:{0}_{0}", "0".repeat(36));
+        let answer = divide(&execution, 1234, &[0, 10, 1230]);
+        let TriageAnswer::Divide { parts, output } = &answer else { panic!("{answer:?}") };
+        assert_eq!(parts.iter().map(|part| part.skip).collect::<Vec<_>>(), [0, 10, 1230]);
+        assert!(parts.iter().all(|part| part.name.len() <= 80), "{parts:?}");
+        assert!(parts.iter().flat_map(|part| part.name.chars()).all(|c| c.is_ascii_alphanumeric() || c == '-'));
+        assert_eq!(output.status, RunStatus::Divided);
+        assert!(output.reason.contains("1234 instances are named, and one run takes 10: 3 runs"), "{}", output.reason);
+        assert_eq!(divide(&execution, 1234, &[0, 10, 1230]), answer);
+        assert_ne!(divide("another", 1234, &[0, 10, 1230]), answer);
     }
 }

@@ -71,7 +71,7 @@ pub async fn answer(
     // What opens a case is counted when its run reports.
     let ended = match &answer {
         Ok(TriageAnswer::Open { ended, .. }) => ended.as_slice(),
-        Ok(TriageAnswer::End { output }) => std::slice::from_ref(output),
+        Ok(TriageAnswer::End { output } | TriageAnswer::Divide { output, .. }) => std::slice::from_ref(output),
         Err(_) => &[],
     };
     for result in ended {
@@ -88,6 +88,8 @@ fn open_envelope(payload: &RawValue) -> (String, &RawValue) {
     }
 }
 
+/// What a part of an input carries beside it, in bytes.
+const PART_MOST: usize = 1 << 10;
 /// The longest input, in bytes: what EventBridge delivers and an execution carries
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 const INPUT_MOST: usize = 256 << 10;
@@ -109,6 +111,13 @@ async fn decide(
     let (requests, skipped) = match Trigger::read(&value, &settings.request_sources)? {
         Trigger::Ignore(reason) => return Ok(end(RunStatus::Ignored, reason)),
         Trigger::Act { requests, skipped } => (requests, skipped),
+        Trigger::Divide { instances, .. } if size + PART_MOST > INPUT_MOST => {
+            let problem = format!(
+                "names {instances} instances, more than one run takes, and is with {size} bytes too long to be handed to a run for each part: start a run for each instance with {{\"instanceId\": \"i-…\"}}"
+            );
+            return Err(InputError::invalid("input", problem).into());
+        }
+        Trigger::Divide { instances, parts } => return Ok(triage::divide(execution, instances, &parts)),
     };
     // Read beside the first look at the instances, and once for all of them.
     let policy = policy_in_force(cloud.clone(), settings.clone()).boxed().shared();
@@ -124,7 +133,7 @@ async fn decide(
     for (request, answer) in requests.iter().zip(answers) {
         match answer {
             Ok(TriageAnswer::Open { cases: opened, .. }) => cases.extend(opened),
-            Ok(TriageAnswer::End { output }) => ended.push(output),
+            Ok(TriageAnswer::End { output } | TriageAnswer::Divide { output, .. }) => ended.push(output),
             Err(error) => {
                 let reason = format!("no case was opened for {}: {error}", request.instance);
                 tracing::error!(error = error.name(), instance = %request.instance, "no case");

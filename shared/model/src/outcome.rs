@@ -21,6 +21,8 @@ pub enum RunStatus {
     Ignored,
     /// A case is open for the instance already.
     Duplicate,
+    /// More instances than one run takes: runs of their own were started for them, each with its own answer.
+    Divided,
     /// An approver said no.
     Rejected,
     /// What was changed is put back, and AWS confirms it.
@@ -35,6 +37,7 @@ impl fmt::Display for RunStatus {
             Self::DryRun => "DRY_RUN",
             Self::Ignored => "IGNORED",
             Self::Duplicate => "DUPLICATE",
+            Self::Divided => "DIVIDED",
             Self::Rejected => "REJECTED",
             Self::Released => "RELEASED",
         })
@@ -107,9 +110,25 @@ pub enum TriageAnswer {
         #[serde(default)]
         ended: Vec<RunResult>,
     },
+    /// More instances than one run takes.
+    Divide {
+        /// The runs that are to be started, one for each part.
+        parts: Vec<Part>,
+        /// The run's answer, once they are.
+        output: RunResult,
+    },
     /// Nothing to do.
     End {
         /// The run's answer.
         output: RunResult,
     },
+}
+
+/// A part of an input that names more instances than one run takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The name of its execution: the same whenever the same execution asks for it, so that none is started twice.
+    pub name: String,
+    /// How many instances come before it.
+    pub skip: usize,
 }

@@ -75,6 +75,13 @@ pub enum Trigger {
         /// Why the other findings of the same input are not acted on.
         skipped: Vec<String>,
     },
+    /// More instances than one run takes: a run for each part.
+    Divide {
+        /// How many instances the input names.
+        instances: usize,
+        /// How many instances come before each part: what its run is told to skip.
+        parts: Vec<usize>,
+    },
     /// Not ours to act on, because of this.
     Ignore(String),
 }
@@ -86,17 +93,28 @@ const REASON_MOST: usize = 1024;
 /// The source of drills, whose events carry the manual input.
 pub const DRILL: &str = "stasis.drill";
 /// How many instances one run takes: their cases must fit into the 256 KiB that an execution carries, and all their looks
-/// into its 25,000 events (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>); and one event that
-/// names more is one for a person to look at first.
+/// into its 25,000 events (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub const INSTANCES_MOST: usize = 10;
+/// The keys of a part of an input that names more. Step Functions links the two executions by the third
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/concepts-nested-workflows.html>).
+const PART_KEYS: [&str; 3] = ["skip", "event", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"];
 
 impl Trigger {
-    /// Reads an input of `stasis-contain`: an event as EventBridge delivers it, findings without their envelope, or the
-    /// manual input. Events of the `request_sources` carry the manual input as their detail.
+    /// Reads an input of `stasis-contain`: an event as EventBridge delivers it, findings without their envelope, the manual
+    /// input, or a part of findings that name more instances than one run takes. Events of the `request_sources` carry the
+    /// manual input as their detail.
     ///
     /// # Errors
     /// Where a manual input is malformed or a finding about an instance names none; the key is named.
     pub fn read(input: &Value, request_sources: &[String]) -> Result<Self, InputError> {
+        match input.get("skip") {
+            Some(skip) => Self::whole(divided_event(input)?, request_sources)?.after(skip),
+            None => Ok(Self::whole(input, request_sources)?.divided()),
+        }
+    }
+
+    /// Everything that an input names, however much that is.
+    fn whole(input: &Value, request_sources: &[String]) -> Result<Self, InputError> {
         let Value::Object(fields) = input else {
             return Err(InputError::invalid(
                 "input",
@@ -115,6 +133,43 @@ impl Trigger {
         }
         from_manual(fields)
     }
+
+    /// What names more instances than one run takes, in parts.
+    fn divided(self) -> Self {
+        match self {
+            Self::Act { requests, .. } if requests.len() > INSTANCES_MOST => {
+                let instances = requests.len();
+                Self::Divide { instances, parts: (0..instances).step_by(INSTANCES_MOST).collect() }
+            }
+            few => few,
+        }
+    }
+
+    /// The part of it that begins after so many instances. What is not acted on is told by the first part.
+    fn after(self, skip: &Value) -> Result<Self, InputError> {
+        let skip = skip.as_u64().and_then(|skip| usize::try_from(skip).ok());
+        let skip =
+            skip.ok_or_else(|| InputError::invalid("skip", "must be how many instances of the event come before"))?;
+        let Self::Act { requests, skipped } = self else { return Ok(self) };
+        let instances = requests.len();
+        let requests: Vec<_> = requests.into_iter().skip(skip).take(INSTANCES_MOST).collect();
+        if requests.is_empty() {
+            return Err(InputError::invalid("skip", format!("is {skip}, and the event names {instances} instances")));
+        }
+        Ok(Self::Act { requests, skipped: if skip == 0 { skipped } else { Vec::new() } })
+    }
+}
+
+/// The event of an input that is about a part of one.
+fn divided_event(input: &Value) -> Result<&Value, InputError> {
+    if let Some(key) = input.as_object().and_then(|fields| fields.keys().find(|key| !PART_KEYS.contains(&key.as_str())))
+    {
+        return Err(InputError::UnknownKey { key: quoted(key), known: PART_KEYS.join(", ") });
+    }
+    input.get("event").ok_or_else(|| InputError::Missing {
+        key: "event".to_owned(),
+        remedy: "give the event whose first instances are to be skipped".to_owned(),
+    })
 }
 
 /// An event in EventBridge's envelope.
@@ -164,15 +219,6 @@ fn from_findings(findings: &Value) -> Result<Trigger, InputError> {
     // An instance that several findings name is worked on once, for the first of them.
     let mut seen = BTreeSet::new();
     requests.retain(|request| seen.insert(request.instance.clone()));
-    if requests.len() > INSTANCES_MOST {
-        return Err(InputError::invalid(
-            "findings",
-            format!(
-                "name {} instances, and one run takes {INSTANCES_MOST}: nothing was done; start a run for each with {{\"instanceId\": \"i-…\"}}",
-                requests.len()
-            ),
-        ));
-    }
     match (requests.is_empty(), malformed) {
         (false, _) => Ok(Trigger::Act { requests, skipped }),
         (true, Some(error)) => Err(error),

@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stasis_model::error::InputError;
 use stasis_model::trigger::{Source, Trigger};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ fn read(input: &Value) -> Result<Trigger, InputError> {
 fn instances(input: &Value) -> Vec<String> {
     match read(input) {
         Ok(Trigger::Act { requests, .. }) => requests.iter().map(|r| r.instance.to_string()).collect(),
+        Ok(Trigger::Divide { parts, .. }) => {
+            parts.iter().flat_map(|skip| instances(&json!({"skip": skip, "event": input}))).collect()
+        }
         Ok(Trigger::Ignore(_)) | Err(_) => Vec::new(),
     }
 }
@@ -84,6 +87,51 @@ fn an_attack_sequence_names_each_of_its_instances_with_its_account() {
         ]
     );
     assert!(skipped.is_empty() && requests.iter().all(|r| r.remote_addresses.len() == 1));
+}
+
+#[test]
+fn what_names_more_instances_than_one_run_takes_is_divided_and_its_parts_are_all_of_it() {
+    let (_, sample) = samples("sequence").into_iter().find(|(name, _)| name == "group-of-many.json").expect("it");
+    assert_eq!(read(&sample), Ok(Trigger::Divide { instances: 21, parts: vec![0, 10, 20] }));
+    let part = |skip: usize, event: &Value| {
+        read(&json!({"skip": skip, "event": event, "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID": "arn:aws:states:…"}))
+    };
+    for (skip, count) in [(0, 10), (10, 10), (20, 1)] {
+        match part(skip, &sample) {
+            Ok(Trigger::Act { requests, .. }) => assert_eq!(requests.len(), count),
+            other => panic!("{skip}: {other:?}"),
+        }
+    }
+    let wanted: Vec<String> = (0..21).map(|number| format!("i-{number:017x}")).collect();
+    assert_eq!(instances(&sample), wanted);
+    // A part of a part is none, and what is ignored stays so.
+    let refused = part(0, &json!({"skip": 10, "event": sample}));
+    assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("unknown key")), "{refused:?}");
+    for (_, ignored) in samples("ignored") {
+        assert_eq!(part(10, &ignored), read(&ignored));
+    }
+    for skip in [json!(-1), json!("10"), json!(1.5), Value::Null] {
+        let refused = read(&json!({"skip": skip, "event": sample}));
+        assert!(refused.is_err_and(|error| error.to_string().starts_with("skip: ")), "{skip}");
+    }
+}
+
+#[test]
+fn the_first_part_alone_tells_what_is_none_of_ours() {
+    let finding = |number: usize| {
+        json!({"SchemaVersion": "2018-10-08", "Id": "f", "ProductArn": "arn:aws:securityhub:eu-central-1::product/aws/guardduty",
+            "Types": ["TTPs/Command and Control/CryptoCurrency:EC2-BitcoinTool.B!DNS"], "Severity": {"Label": "HIGH"},
+            "Resources": [{"Type": if number == 0 { "AwsS3Bucket" } else { "AwsEc2Instance" },
+                "Id": format!("arn:aws:ec2:eu-central-1:111122223333:instance/i-{number:017}")}]})
+    };
+    let many = json!({"Findings": (0..=11).map(finding).collect::<Vec<_>>()});
+    assert_eq!(read(&many), Ok(Trigger::Divide { instances: 11, parts: vec![0, 10] }));
+    for (skip, told) in [(0, 1), (10, 0)] {
+        match read(&json!({"skip": skip, "event": many})) {
+            Ok(Trigger::Act { skipped, .. }) => assert_eq!(skipped.len(), told),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -148,10 +196,11 @@ fn what_is_malformed_is_refused_and_the_key_is_named() {
         ("malformed-id.json", "instanceId: \"i-archived123456789\" is not an instance id"),
         ("no-findings.json", "findings: must be a list of at least one"),
         ("not-an-object.json", "input: must be a JSON object"),
+        ("part-beyond-the-event.json", "skip: is 10, and the event names 1 instances"),
+        ("part-without-event.json", "event: missing"),
         ("reason-with-control-character.json", "reason: must be one line"),
         ("security-hub-masked-id.json", "Resources.Id: "),
         ("security-hub-v2-bad-region.json", "resources.uid: \"frankfurt\" is not a region"),
-        ("sequence-of-too-many.json", "findings: name 21 instances, and one run takes 10"),
         ("unknown-approve.json", "approve: \"yes\" is none of"),
         ("unknown-key.json", "\"tickett\": unknown key; known are instanceId"),
         ("unknown-mode.json", "mode: \"destroy\" is none of"),
@@ -245,6 +294,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("detection".to_owned()),
         Just("sequence".to_owned()),
         Just("mode".to_owned()),
+        Just("skip".to_owned()),
+        Just("event".to_owned()),
         ".{0,6}",
     ];
     let leaf = prop_oneof![

@@ -259,7 +259,7 @@ pub fn progress(status: RunStatus) -> Option<Progress> {
         RunStatus::Partial => Some(Progress::Partial),
         RunStatus::Rejected => Some(Progress::Rejected),
         RunStatus::Released => Some(Progress::Released),
-        RunStatus::DryRun | RunStatus::Ignored | RunStatus::Duplicate => None,
+        RunStatus::DryRun | RunStatus::Ignored | RunStatus::Duplicate | RunStatus::Divided => None,
     }
 }
 
