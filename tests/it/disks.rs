@@ -258,6 +258,36 @@ async fn a_volume_that_is_detached_after_the_case_was_opened_is_preserved_all_th
 }
 
 #[tokio::test]
+async fn a_snapshot_of_before_the_case_is_not_taken_for_evidence_whatever_its_tags_say() {
+    use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+    let suspect = plant(&["customer"]);
+    let case = suspect.case_with(&[]).await;
+    let tag_of = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+    let tags = [
+        tag_of("stasis:case", case["caseId"].as_str().expect("an id")),
+        tag_of("local:started", "2026-01-01T00:00:00+00:00"),
+    ];
+    let specification =
+        TagSpecification::builder().resource_type(ResourceType::Snapshot).set_tags(Some(tags.to_vec())).build();
+    let ec2 = local().ec2().await;
+    let volume = suspect.planted["volumeIds"][0].as_str().expect("a volume");
+    let decoy = ec2.create_snapshot().volume_id(volume).tag_specifications(specification).send().await.expect("one");
+    let decoy = decoy.snapshot_id().expect("an id");
+
+    let (outcome, report) = settled("preserve", &case).await;
+    assert_eq!(outcome["status"], "DONE", "{report:#}");
+    assert!(report["notes"].to_string().contains(&format!("{decoy} carries the tag of this case")), "{report:#}");
+    let taken = suspect.snapshots().await;
+    let ours = taken.iter().find(|s| s.snapshot_id() != Some(decoy)).expect("one of our own");
+    let listed = report["evidence"].to_string();
+    assert!(listed.contains(ours.snapshot_id().expect("an id")) && !listed.contains(decoy), "{listed}");
+    // Neither locked nor counted by the checklist.
+    assert_eq!(locks(&ec2, &taken).await.keys().collect::<Vec<_>>(), [ours.snapshot_id().expect("an id")]);
+    let verified = local().invoke("verify", &case).await.expect("verify");
+    assert!(!verified["checklist"].to_string().contains(decoy), "{verified:#}");
+}
+
+#[tokio::test]
 async fn an_instance_without_an_ebs_volume_is_contained_and_what_is_lost_is_said() {
     let suspect = plant(&["none"]);
     let volume = suspect.planted["volumeIds"][0].as_str().expect("a volume");

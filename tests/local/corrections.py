@@ -754,6 +754,9 @@ def _snapshots_take_time() -> None:
             wanted = {account if owner == "self" else owner for owner in owners}
             snapshots = [snapshot for snapshot in snapshots if snapshot.owner_id in wanted]
         for snapshot in snapshots:
+            # When it was taken is the harness' choice too.
+            if started := tag_of(snapshot, "local:started"):
+                snapshot.start_time = datetime.datetime.fromisoformat(started)
             if snapshot.status != "pending":
                 continue
             snapshot.described += 1

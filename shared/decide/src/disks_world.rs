@@ -194,6 +194,7 @@ impl World {
             volumes: Observed::Known(volumes.collect()),
             aws_ebs_key: Observed::Known(Some(sample::AWS_EBS_KEY.to_owned())),
             snapshots: self.here.iter().filter(|s| s.copy_of().is_none()).cloned().collect(),
+            older: Vec::new(),
             instance_store_gb: Observed::Known(None),
             instance,
         };

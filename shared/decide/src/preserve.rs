@@ -34,6 +34,11 @@ pub fn plan(case: &Case, facts: &PreserveFacts, now: Timestamp, tried: &[ActionR
             format!("{} ({}) was attached when the case was opened and is not any more", v.volume_id, v.device)
         }),
     );
+    plan.notes.extend(facts.older.iter().map(|snapshot| {
+        format!(
+            "{snapshot} carries the tag of this case and is older than it: it counts for nothing here, and somebody may have wanted it taken for evidence"
+        )
+    }));
     if volumes.is_empty() && detached.is_empty() && facts.snapshots.is_empty() {
         plan.obstacles.push(Failure::lasting(
             "NoVolumes",
@@ -289,6 +294,27 @@ mod tests {
 
     const FIRST: &str = "vol-0aaaaaaaaaaaaaaa1";
     const SECOND: &str = "vol-0aaaaaaaaaaaaaaa2";
+
+    #[test]
+    fn a_snapshot_older_than_the_case_is_nothing_of_it_and_is_said() {
+        let mut of_before = sample::snapshots(&["completed"]).remove(0);
+        for (seconds, older) in [(-3600, true), (-61, true), (-60, false), (0, false), (3600, false)] {
+            of_before.started_at = Some(sample::case().opened_at + TimeDelta::seconds(seconds));
+            assert_eq!(of_before.is_older_than(&sample::case()), older, "{seconds}");
+        }
+        of_before.started_at = None;
+        assert!(!of_before.is_older_than(&sample::case()), "what has no time is not thrown away");
+        let mut facts = facts(&[]);
+        facts.older = vec![of_before.snapshot_id];
+        let plan = planned(&facts, &[]);
+        assert_eq!(plan.actions().count(), planned(&self::facts(&[]), &[]).actions().count());
+        assert!(
+            plan.notes.iter().any(|note| note.contains("snap-0aaaaaaaaaaaaaaa1 carries the tag")),
+            "{:?}",
+            plan.notes
+        );
+        assert!(plan.evidence.is_empty());
+    }
 
     #[test]
     fn one_call_for_the_whole_instance_tagged_in_the_call() {

@@ -193,6 +193,7 @@ pub(crate) fn preserve_facts(states: &[&str]) -> PreserveFacts {
         volumes: Observed::Known(volumes.collect()),
         aws_ebs_key: Observed::Known(Some(AWS_EBS_KEY.to_owned())),
         snapshots: snapshots(states),
+        older: Vec::new(),
         instance_store_gb: Observed::Known(None),
         instance,
     }

@@ -5,6 +5,7 @@ use crate::baseline::Observed;
 use crate::case::Case;
 use crate::ids::{AccountId, InstanceId, Region, SnapshotId, VolumeId};
 use crate::tags;
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -130,8 +131,10 @@ pub struct PreserveFacts {
     pub volumes: Observed<BTreeMap<VolumeId, VolumeFacts>>,
     /// ARN of the key `aws/ebs`, which AWS manages and no other account can use; none where the region has none.
     pub aws_ebs_key: Observed<Option<String>>,
-    /// The snapshots that carry the case's tag, without copies.
+    /// The snapshots of the case, without copies.
     pub snapshots: Vec<Snapshot>,
+    /// Snapshots that carry the case's tag and are older than it.
+    pub older: Vec<SnapshotId>,
     /// The size of the disks that its type has on the host itself, in GB; none where it has none.
     pub instance_store_gb: Observed<Option<i64>>,
 }
@@ -177,7 +180,16 @@ pub struct Snapshot {
     pub tags: BTreeMap<String, String>,
 }
 
+/// How far the clock of EC2 may be behind that of the function that opened the case.
+const CLOCKS: TimeDelta = TimeDelta::seconds(60);
+
 impl Snapshot {
+    /// Whether its point in time is of before the case was opened: then somebody else put the case's tag on it, who may want
+    /// it taken for what the disk held when it was found.
+    pub fn is_older_than(&self, case: &Case) -> bool {
+        self.started_at.is_some_and(|at| at + CLOCKS < case.opened_at)
+    }
+
     /// The snapshot of the volume that this one is a copy of, whether at once or by way of another copy.
     pub fn copy_of(&self) -> Option<&str> {
         self.tags.get(tags::COPY_OF).map(String::as_str)

@@ -34,13 +34,13 @@ impl Cloud {
         let kind = case.baseline.instance.instance_type.as_str();
         let (described, snapshots, instance_store, aws_ebs_key) = join4(
             self.instance(&case.instance.instance_id),
-            self.snapshots(case),
+            snapshots_of(&self.ec2, case),
             self.instance_store_gb(kind),
             self.aws_ebs_key(),
         )
         .await;
         let instance = described.map_or_else(|_| case.baseline.instance.clone(), |(instance, _)| instance);
-        let mut snapshots = snapshots?;
+        let (mut snapshots, older) = snapshots?;
         snapshots.retain(|snapshot| snapshot.copy_of().is_none());
         let known: BTreeSet<&VolumeId> =
             instance.volumes.iter().chain(&case.baseline.instance.volumes).map(|v| &v.volume_id).collect();
@@ -50,6 +50,7 @@ impl Cloud {
             volumes: volumes.into(),
             aws_ebs_key: aws_ebs_key.into(),
             snapshots,
+            older: older.into_iter().map(|snapshot| snapshot.snapshot_id).collect(),
             instance_store_gb: instance_store.into(),
             instance,
         })
@@ -90,15 +91,16 @@ impl Cloud {
     pub(crate) async fn copies(&self, case: &Case) -> Result<Vec<Snapshot>, CloudError> {
         let Some(to) = destination_of(case) else { return Ok(Vec::new()) };
         let elsewhere = self.ec2_in(case, &to.place).await?;
-        let mut copies = snapshots_of(&elsewhere.ec2, case).await?;
+        let (mut copies, _) = snapshots_of(&elsewhere.ec2, case).await?;
         copies.retain(|snapshot| snapshot.copy_of().is_some());
         read_locks(&elsewhere.ec2, &mut copies).await;
         Ok(copies)
     }
 
-    /// The snapshots beside the instance that carry the case's tag, without their locks.
+    /// The snapshots of the case beside the instance, without their locks.
     pub(crate) async fn snapshots(&self, case: &Case) -> Result<Vec<Snapshot>, CloudError> {
-        snapshots_of(&self.ec2, case).await
+        let (snapshots, _) = snapshots_of(&self.ec2, case).await?;
+        Ok(snapshots)
     }
 
     async fn shared_with(&self, snapshot: &str) -> Result<BTreeSet<String>, CloudError> {
@@ -168,8 +170,9 @@ impl Cloud {
     }
 }
 
-/// The snapshots of the caller's account and region that carry the case's tag, by volume and age.
-async fn snapshots_of(ec2: &aws_sdk_ec2::Client, case: &Case) -> Result<Vec<Snapshot>, CloudError> {
+/// The snapshots of the caller's account and region that carry the case's tag, by volume and age: those of the case, and
+/// those that are older than it.
+async fn snapshots_of(ec2: &aws_sdk_ec2::Client, case: &Case) -> Result<(Vec<Snapshot>, Vec<Snapshot>), CloudError> {
     let found: Vec<aws_sdk_ec2::types::Snapshot> = ec2
         .describe_snapshots()
         .owner_ids("self")
@@ -188,7 +191,7 @@ async fn snapshots_of(ec2: &aws_sdk_ec2::Client, case: &Case) -> Result<Vec<Snap
     snapshots.sort_by(|a, b| {
         (&a.volume_id, a.started_at, &a.snapshot_id).cmp(&(&b.volume_id, b.started_at, &b.snapshot_id))
     });
-    Ok(snapshots)
+    Ok(snapshots.into_iter().partition(|snapshot| !snapshot.is_older_than(case)))
 }
 
 /// Adds the locks; why they are not known where they could not be read.
