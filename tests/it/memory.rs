@@ -187,6 +187,34 @@ async fn what_has_no_memory_to_give_says_why() {
     }
 }
 
+#[tokio::test]
+async fn the_memory_of_a_host_whose_agent_was_away_is_taken_once_it_is_back_and_somebody_asks() {
+    use aws_sdk_ec2::types::Tag;
+    let suspect = Suspect::plant(&json!({"agent": "offline"}));
+    let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
+    assert_eq!((output["status"].as_str(), stage(&output, "memory")), (Some("PARTIAL"), "INCOMPLETE"), "{output:#}");
+    let first = acquisition(&output).await;
+    assert_eq!((&first["status"], &first["takeover"]), (&json!("failed"), &json!(0)), "{first:#}");
+
+    let back = Tag::builder().key("local:agent").value("online").build();
+    let ec2 = local().ec2().await;
+    ec2.create_tags().resources(&suspect.id).tags(back).send().await.expect("the agent is back");
+    let again = local().contain(&json!({"instanceId": suspect.id, "reason": "its agent is back"})).await.output();
+    assert_eq!((&again["status"], &again["caseId"]), (&json!("CONTAINED"), &output["caseId"]), "{again:#}");
+    assert_eq!(
+        (stage(&again, "memory"), stage(&again, "capture"), checklist(&again)[CHECK].as_str()),
+        ("DONE", "DONE", "PASS")
+    );
+    let second: Value = serde_json::from_slice(&file(&again, "acquisition-1.json").await).expect("JSON");
+    assert_eq!((&second["status"], &second["takeover"]), (&json!("captured"), &json!(1)), "{second:#}");
+    assert_eq!(second["sha256"].as_str(), Some(sha256(&file(&again, "image.lime").await).as_str()));
+    assert_eq!(acquisition(&again).await, first, "what came of the first stays");
+    // In the manifest of the case is the hash of the image that there is.
+    let case = again["caseId"].as_str().expect("a case");
+    let manifest = local().object(&format!("cases/{case}/manifest.json")).await;
+    assert!(String::from_utf8_lossy(&manifest).contains(second["sha256"].as_str().expect("a hash")));
+}
+
 /// What runs on a Windows host is played here (tests/windows shows it): this shows what is asked of it, and what is made
 /// of its image.
 #[tokio::test]

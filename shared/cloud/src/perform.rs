@@ -28,7 +28,7 @@ use stasis_model::disks::{self, Place};
 use stasis_model::evidence::{Evidence, EvidenceKind};
 use stasis_model::facts::{Allows, Peer};
 use stasis_model::ids::{AccountId, CaseId, GroupId, InstanceId, InterfaceId, Region, SnapshotId, VolumeId, VpcId};
-use stasis_model::memory::{Acquisition, FOLDER, OUTCOME, WindowsTool};
+use stasis_model::memory::{Acquisition, FOLDER, WindowsTool, outcome_name};
 use stasis_model::stage::Outcome;
 use stasis_model::tags::{self, Tag};
 use std::time::{Duration, Instant};
@@ -183,8 +183,9 @@ impl Cloud {
                 };
                 self.write_manifest(case, wanted).await
             }
-            Action::AcquireMemory { instance, document, collector, windows_tool, delivery_seconds } => {
-                self.acquire_memory(case, instance, document, collector, windows_tool.as_ref(), *delivery_seconds).await
+            Action::AcquireMemory { instance, document, collector, windows_tool, delivery_seconds, manifest } => {
+                let begins = (collector.as_str(), *manifest);
+                self.acquire_memory(case, instance, document, begins, windows_tool.as_ref(), *delivery_seconds).await
             }
             Action::CompleteUpload { key, upload_id, parts, bytes, crc64nvme, .. } => {
                 self.complete_upload(key, upload_id, *parts, *bytes, crc64nvme.as_deref()).await
@@ -835,12 +836,12 @@ impl Cloud {
         case: &Case,
         instance: &InstanceId,
         document: &str,
-        collector: &str,
+        (collector, number): (&str, u32),
         windows_tool: Option<&WindowsTool>,
         delivery_seconds: i32,
     ) -> Result<Performed, CloudError> {
         let operation = "ssm:SendCommand";
-        let (fetch, manifest) = self.collector_addresses(case, collector, 1).await?;
+        let (fetch, manifest) = self.collector_addresses(case, collector, number).await?;
         let command = self
             .ssm
             .send_command()
@@ -915,7 +916,7 @@ impl Cloud {
     }
 
     async fn keep_acquisition(&self, case: &Case, acquisition: &Acquisition) -> Result<Performed, CloudError> {
-        let key = format!("{}{FOLDER}{OUTCOME}", case.prefix());
+        let key = format!("{}{FOLDER}{}", case.prefix(), outcome_name(acquisition.takeover));
         let body = serde_json::to_vec_pretty(acquisition)
             .map_err(|error| CloudError::unusable("s3:PutObject", key.as_str(), error.to_string()))?;
         match self.create(&key, "application/json", body).await? {

@@ -205,6 +205,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use stasis_model::case::TakenOver;
+    use stasis_model::memory::MemoryTools;
     use stasis_model::stage::StageOutcome;
 
     const DEAD: [&str; 3] = ["FAILED", "TIMED_OUT", "ABORTED"];
@@ -454,8 +455,19 @@ mod tests {
             mode: Mode::Contain,
             decided: decided(Decision::Contain),
             taken_over: over.clone(),
+            memory_tools: MemoryTools {
+                collector_x86_64: "bb".repeat(32),
+                collector_arm64: "cc".repeat(32),
+                ..MemoryTools::default()
+            },
         };
+        let mut before = before;
+        before.policy.memory.collector_x86_64 = "aa".repeat(32);
+        before.policy.memory.collector_arm64 = String::new();
         let after = before.clone().taken_on(takeover);
+        // What there was to take memory with stays; what there was none of is there now.
+        assert_eq!(after.policy.memory.collector_x86_64, "aa".repeat(32));
+        assert_eq!(after.policy.memory.collector_arm64, "cc".repeat(32));
         assert_eq!((after.mode, after.execution.as_deref()), (Mode::Contain, Some("execution-2")));
         assert_eq!((after.taken_over, after.baseline), (Some(over), before.baseline));
     }

@@ -56,7 +56,7 @@ pub fn plan(case: &Case, facts: &MemoryFacts, now: Timestamp, tried: &[ActionRec
         return finished(case, outcome, facts.image.as_ref());
     }
     match &facts.command {
-        None => start(case, facts),
+        None => start(case, facts, now),
         Some(command) => follow(case, facts, command, now, tried),
     }
 }
@@ -120,7 +120,7 @@ fn failure(outcome: &Acquisition) -> Option<Failure> {
 }
 
 /// Begins the upload, signs the addresses, sends the command, one after another; each is found again by what it made.
-fn start(case: &Case, facts: &MemoryFacts) -> Plan {
+fn start(case: &Case, facts: &MemoryFacts, now: Timestamp) -> Plan {
     let mut plan = Plan::nothing();
     let instance = case.instance.instance_id.clone();
     let (machine, collector) = match able(case, facts) {
@@ -136,11 +136,17 @@ fn start(case: &Case, facts: &MemoryFacts) -> Plan {
         plan.next = Next::ObserveAgain;
         return plan;
     };
-    if facts.manifests.is_empty() {
-        plan.step(vec![manifest(case, upload, 1, 1, machine)]);
-        plan.next = Next::ObserveAgain;
-        return plan;
-    }
+    // Of a run that ended before it sent the command, the addresses may be dead by now.
+    let newest = facts.manifests.iter().max_by_key(|(number, _)| *number);
+    let number = match newest {
+        Some((number, at)) if now - *at <= RENEWED => *number,
+        older => {
+            let next = older.map_or(1, |(number, _)| number + 1);
+            plan.step(vec![manifest(case, upload, next, 1, machine)]);
+            plan.next = Next::ObserveAgain;
+            return plan;
+        }
+    };
     let tool = &case.policy.memory.windows_tool;
     plan.step(vec![Action::AcquireMemory {
         instance,
@@ -148,6 +154,7 @@ fn start(case: &Case, facts: &MemoryFacts) -> Plan {
         collector: collector.to_owned(),
         windows_tool: is_windows(case).then(|| tool.clone()),
         delivery_seconds: DELIVERY_SECONDS,
+        manifest: number,
     }]);
     plan.next = Next::Wait(FIRST_WAIT);
     plan
@@ -364,6 +371,7 @@ fn host_text(text: &str) -> String {
 fn empty(case: &Case) -> Acquisition {
     Acquisition {
         schema: SCHEMA,
+        takeover: case.takeover(),
         status: AcquisitionStatus::Failed,
         reason: None,
         machine_bytes: None,
@@ -560,7 +568,8 @@ mod tests {
     use stasis_acquisition::manifest::SCHEMA as WIRE;
     use stasis_acquisition::summary::{Gap, Stream};
     use stasis_model::baseline::Agent;
-    use stasis_model::memory::{MemoryChoice, UploadedPart};
+    use stasis_model::case::TakenOver;
+    use stasis_model::memory::{MemoryChoice, UploadedPart, is_outcome, outcome_name};
     use std::collections::BTreeMap;
     use std::ops::Range;
 
@@ -735,6 +744,44 @@ mod tests {
             assert!(outcome.reason.as_deref().is_some_and(|r| r.contains(part)), "{outcome:?}");
             let end = plan(&case(), &MemoryFacts { outcome: Some(outcome), ..facts() }, after(1), &[]);
             assert_eq!((end.obstacles.len(), end.next), (1, Next::Finish));
+        }
+    }
+
+    #[test]
+    fn where_nothing_was_begun_at_the_host_a_later_run_tries_again_and_what_was_begun_stands() {
+        let over = |number| {
+            let taken = TakenOver { number, from: None, why: "the agent is back".to_owned(), at: after(7200) };
+            Case { taken_over: Some(taken), ..case() }
+        };
+        let offline = MemoryFacts { agent: Observed::Known(None), ..facts() };
+        let first = kept(&offline);
+        assert_eq!((first.takeover, first.stands(&case()), first.stands(&over(1))), (0, true, false));
+        let Some(Action::KeepAcquisition { acquisition: second, .. }) =
+            plan(&over(2), &offline, after(7200), &[]).actions().next().cloned()
+        else {
+            panic!("an outcome");
+        };
+        assert_eq!((second.takeover, second.stands(&over(2)), second.stands(&over(3))), (2, true, false));
+        let begun = kept(&MemoryFacts { summary: None, image: None, ..arrived() });
+        assert!(begun.stands(&over(1)), "its command was sent: {begun:?}");
+        // Each has a file of its own.
+        assert_eq!([0, 1, 12].map(outcome_name), ["acquisition.json", "acquisition-1.json", "acquisition-12.json"]);
+        assert!([0, 1, 12].map(outcome_name).iter().all(|name| is_outcome(name)) && !is_outcome("manifest-1.json"));
+    }
+
+    #[test]
+    fn no_command_is_sent_with_addresses_that_are_dead() {
+        let mut facts = facts();
+        facts.upload = Some(upload(&[]));
+        facts.manifests = vec![(1, after(0)), (2, after(1500))];
+        let sent = |seconds| plan(&case(), &facts, after(seconds), &[]).actions().next().cloned();
+        match sent(3000) {
+            Some(Action::AcquireMemory { manifest, .. }) => assert_eq!(manifest, 2),
+            other => panic!("{other:?}"),
+        }
+        match sent(3001) {
+            Some(Action::WriteManifest { number, first_part, .. }) => assert_eq!((number, first_part), (3, 1)),
+            other => panic!("{other:?}"),
         }
     }
 

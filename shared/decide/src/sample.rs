@@ -265,11 +265,11 @@ pub(crate) fn ready(case: &Case, known: &VpcFacts) -> VpcFacts {
     }
 }
 
-/// What AWS says when everything is as it must be.
 /// What came of an acquisition of 1 GiB.
 pub(crate) fn acquisition(status: AcquisitionStatus) -> Acquisition {
     Acquisition {
         schema: SCHEMA,
+        takeover: 0,
         status,
         reason: (status != AcquisitionStatus::Captured).then(|| "a reason".to_owned()),
         machine_bytes: Some(1 << 30),
@@ -288,6 +288,7 @@ pub(crate) fn acquisition(status: AcquisitionStatus) -> Acquisition {
     }
 }
 
+/// What AWS says when everything is as it must be.
 pub(crate) fn contained() -> VerifyFacts {
     let case = case();
     let mut instance = case.baseline.instance.clone();

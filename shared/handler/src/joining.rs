@@ -7,6 +7,7 @@ use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::joining::{self, Joining, Progress, Run, TELLING};
 use stasis_model::case::{Case, Claim, Decided, Mode, TakenOver, Takeover, claim_key, takeovers};
+use stasis_model::memory::MemoryTools;
 use stasis_model::stage::Stage;
 use stasis_model::{SCHEMA, now};
 
@@ -39,6 +40,7 @@ pub(crate) async fn join(
     execution: &str,
     wanted: &Decided,
     is_asked: bool,
+    tools: &MemoryTools,
 ) -> Result<Joined, HandlerError> {
     for _ in 0..TRIES {
         if case.execution.as_deref() == Some(execution) && execution != BY_HAND {
@@ -64,7 +66,7 @@ pub(crate) async fn join(
             }
             Joining::TakesOver { mode, decided, why } => (mode, decided, why),
         };
-        if let Some(case) = take_over(cloud, &case, execution, mode, decided, why).await? {
+        if let Some(case) = take_over(cloud, &case, execution, (mode, decided, why), tools).await? {
             return Ok(Joined::Ours { case: Box::new(case), is_new: true });
         }
         // Another run was faster.
@@ -111,16 +113,15 @@ async fn take_over(
     cloud: &Cloud,
     case: &Case,
     execution: &str,
-    mode: Mode,
-    decided: Decided,
-    why: String,
+    (mode, decided, why): (Mode, Decided, String),
+    tools: &MemoryTools,
 ) -> Result<Option<Case>, HandlerError> {
     let claim: Option<Claim> = cloud.fetch_json(&claim_key(&case.instance)).await?;
     if claim.is_none_or(|claim| claim.case_id != case.case_id) {
         // It was released a moment ago: what came in opens a case of its own.
         return Err(HandlerError::Unfinished(format!("case {} was closed at this moment", case.case_id)));
     }
-    let number = case.taken_over.as_ref().map_or(1, |over| over.number + 1);
+    let number = case.takeover() + 1;
     let takeover = Takeover {
         schema: SCHEMA,
         case_id: case.case_id.clone(),
@@ -128,6 +129,7 @@ async fn take_over(
         mode,
         decided,
         taken_over: TakenOver { number, from: case.execution.clone(), why, at: now() },
+        memory_tools: tools.clone(),
     };
     let key = format!("{}{number}.json", takeovers(&case.case_id));
     match cloud.create(&key, "application/json", json(&takeover)?).await? {
@@ -142,6 +144,6 @@ async fn take_over(
 
 /// Whether another run has taken the case over from the one that this case comes from.
 pub(crate) async fn is_superseded(cloud: &Cloud, case: &Case) -> Result<Option<Takeover>, CloudError> {
-    let number = case.taken_over.as_ref().map_or(0, |over| over.number);
+    let number = case.takeover();
     Ok(cloud.newest_takeover(&case.case_id).await?.filter(|newest| newest.taken_over.number > number))
 }

@@ -467,7 +467,9 @@ impl Opener<'_> {
             )));
         }
         let is_asked = self.request.source == Source::Request;
-        let (case, said) = match join_case(self.cloud, case, self.run.execution, &self.decided, is_asked).await? {
+        let tools = self.settings.memory.tools();
+        let joined = join_case(self.cloud, case, self.run.execution, &self.decided, is_asked, &tools).await?;
+        let (case, said) = match joined {
             Joined::Ours { case, is_new: false } => {
                 return Ok(TriageAnswer::Open { cases: vec![*case], ended: Vec::new() });
             }

@@ -227,6 +227,9 @@ pub enum Action {
         windows_tool: Option<WindowsTool>,
         /// How long delivery may take, in seconds.
         delivery_seconds: i32,
+        /// The number of the manifest that the collector begins with.
+        #[serde(default = "first")]
+        manifest: u32,
     },
     /// Makes the object of the parts that arrived.
     CompleteUpload {
@@ -782,6 +785,11 @@ impl fmt::Display for Action {
             Self::CloseClaim { .. } => write!(out, "close the case: a new finding opens a new one"),
         }
     }
+}
+
+/// Of actions that were written down before there was a choice.
+fn first() -> u32 {
+    1
 }
 
 fn targets_in_words(targets: &[Target]) -> String {

@@ -5,7 +5,7 @@ use crate::Timestamp;
 use crate::baseline::Baseline;
 use crate::disks::DiskPolicy;
 use crate::ids::{AccountId, CaseId, InstanceId, Region, Ticket};
-use crate::memory::MemoryPolicy;
+use crate::memory::{MemoryPolicy, MemoryTools};
 use crate::policy::{ApprovalTerms, Decision, Playbook, TicketBy};
 use crate::stage::{Stage, StageOutcome};
 use crate::trigger::Source;
@@ -251,13 +251,20 @@ impl Case {
         self.taken_over.as_ref().map_or(self.opened_at, |over| over.at)
     }
 
-    /// The case as the run works on it that took it over. Baseline and settings stay those that it was opened with.
+    /// The number of the takeover whose run works on it; 0 for the run that opened it.
+    pub fn takeover(&self) -> u32 {
+        self.taken_over.as_ref().map_or(0, |over| over.number)
+    }
+
+    /// The case as the run works on it that took it over. Baseline and settings stay those that it was opened with, but for
+    /// tools that were not there then.
     #[must_use]
     pub fn taken_on(mut self, takeover: Takeover) -> Self {
         self.mode = takeover.mode;
         self.decided = takeover.decided;
         self.execution = Some(takeover.execution);
         self.taken_over = Some(takeover.taken_over);
+        self.policy.memory.complete(takeover.memory_tools);
         self
     }
 
@@ -293,6 +300,9 @@ pub struct Takeover {
     pub decided: Decided,
     /// From which run, when and why.
     pub taken_over: TakenOver,
+    /// What there is by now to take memory with.
+    #[serde(default)]
+    pub memory_tools: MemoryTools,
 }
 
 /// How a run came to a case that another had opened.

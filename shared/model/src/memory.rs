@@ -45,6 +45,42 @@ pub struct MemoryPolicy {
     pub bytes_per_second: u64,
 }
 
+/// What there is to take memory with, where something was deployed since a case was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemoryTools {
+    /// As in [`MemoryPolicy`].
+    pub collector_x86_64: String,
+    /// As in [`MemoryPolicy`].
+    pub collector_arm64: String,
+    /// As in [`MemoryPolicy`].
+    pub windows_tool: WindowsTool,
+}
+
+impl MemoryPolicy {
+    /// What there is to take memory with.
+    pub fn tools(&self) -> MemoryTools {
+        MemoryTools {
+            collector_x86_64: self.collector_x86_64.clone(),
+            collector_arm64: self.collector_arm64.clone(),
+            windows_tool: self.windows_tool.clone(),
+        }
+    }
+
+    /// Takes what there was none of; what there was stays as it is.
+    pub fn complete(&mut self, tools: MemoryTools) {
+        if self.collector_x86_64.is_empty() {
+            self.collector_x86_64 = tools.collector_x86_64;
+        }
+        if self.collector_arm64.is_empty() {
+            self.collector_arm64 = tools.collector_arm64;
+        }
+        if self.windows_tool.sha256.is_empty() {
+            self.windows_tool = tools.windows_tool;
+        }
+    }
+}
+
 /// The operator's memory tool for Windows, such as winpmem. Stasis brings none: it loads a driver, and which one may run
 /// on a host is the operator's to say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,12 +258,16 @@ impl fmt::Display for AcquisitionStatus {
     }
 }
 
-/// What came of an acquisition. Kept as `memory/acquisition.json` in the case, create-only.
+/// What came of an acquisition. Kept as `memory/acquisition.json` in the case, create-only; of a run that took the case over,
+/// under that run's number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Acquisition {
     /// Layout of this document.
     pub schema: u32,
+    /// The number of the takeover whose run it is of; 0 for the run that opened the case.
+    #[serde(default)]
+    pub takeover: u32,
     /// How it ended.
     pub status: AcquisitionStatus,
     /// Why it is not the whole memory, where it is not.
@@ -265,14 +305,31 @@ impl Acquisition {
     pub fn has_image(&self) -> bool {
         self.received_bytes > 0
     }
+
+    /// Whether it still counts. Where no command was sent, nothing was begun at the host, and a later run of the case tries
+    /// again: what was in the way may be mended by then.
+    pub fn stands(&self, case: &Case) -> bool {
+        self.command_id.is_some() || self.takeover >= case.takeover()
+    }
 }
 
 /// The folder of the memory in a case, below its prefix.
 pub const FOLDER: &str = "memory/";
 /// The folder in it of what the host sent beside the image.
 pub const HOST_FOLDER: &str = "host/";
-/// The name of the outcome in it.
-pub const OUTCOME: &str = "acquisition.json";
+
+/// The name of an outcome in it, by the number of the takeover whose run it is of.
+pub fn outcome_name(takeover: u32) -> String {
+    match takeover {
+        0 => "acquisition.json".to_owned(),
+        number => format!("acquisition-{number}.json"),
+    }
+}
+
+/// Whether a file of the folder is an outcome.
+pub fn is_outcome(name: &str) -> bool {
+    name.starts_with("acquisition") && name.ends_with(".json")
+}
 
 /// The name of the image in the folder.
 pub fn image_name(format: Format) -> &'static str {

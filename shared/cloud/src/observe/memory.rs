@@ -12,8 +12,8 @@ use stasis_acquisition::summary::{MOST_BYTES, Summary};
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::memory::{
-    Acquisition, FOLDER, Format, HOST_FOLDER, Image, Machine, MemoryFacts, OUTCOME, Upload, UploadedPart, format_of,
-    image_name,
+    Acquisition, FOLDER, Format, HOST_FOLDER, Image, Machine, MemoryFacts, Upload, UploadedPart, format_of, image_name,
+    is_outcome, outcome_name,
 };
 use std::ops::Range;
 
@@ -73,12 +73,18 @@ impl Cloud {
         })
     }
 
-    /// What was written down of the acquisition; none where it has not ended.
+    /// What was written down of the acquisition and counts; none where it has not ended.
     ///
     /// # Errors
     /// Where the bucket refuses or cannot be reached.
     pub async fn acquisition(&self, case: &Case) -> Result<Option<Acquisition>, CloudError> {
-        self.fetch_json(&format!("{}{FOLDER}{OUTCOME}", case.prefix())).await
+        for takeover in (0..=case.takeover()).rev() {
+            let key = format!("{}{FOLDER}{}", case.prefix(), outcome_name(takeover));
+            if let Some(newest) = self.fetch_json::<Acquisition>(&key).await? {
+                return Ok(Some(newest).filter(|newest| newest.stands(case)));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) async fn machine(&self, case: &Case) -> Result<Machine, CloudError> {
@@ -173,7 +179,7 @@ impl Cloud {
                     found.image_bytes = Some(bytes);
                 } else if name.strip_prefix(HOST_FOLDER) == Some(Object::Summary.file_name()) {
                     found.summary_bytes = Some(bytes);
-                } else if name == OUTCOME {
+                } else if is_outcome(name) {
                     found.has_outcome = true;
                 } else if let Some(number) = name.strip_prefix("manifest-").and_then(|n| n.strip_suffix(".json"))
                     && let (Ok(number), Some(at)) = (number.parse(), object.last_modified().and_then(time))

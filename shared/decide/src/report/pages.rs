@@ -70,6 +70,7 @@ fn everything(instance: &str) -> Vec<(Stage, Vec<Action>)> {
         collector: "00".repeat(32),
         windows_tool,
         delivery_seconds: 60,
+        manifest: 1,
     };
     let snapshots = |without_root| Action::CreateSnapshots {
         instance: instance(),
