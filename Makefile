@@ -68,6 +68,8 @@ check: $(VENV)/ready ## formatting, lints with warnings denied, infrastructure
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	cargo fmt --manifest-path tests/judge/Cargo.toml --check
 	cargo clippy --quiet --locked --manifest-path tests/judge/Cargo.toml -- -D warnings
+	@if command -v c++ > /dev/null; then cargo check --quiet --locked --manifest-path fuzz/Cargo.toml; \
+	else echo "the fuzz targets need a C++ compiler, and were not looked at"; fi
 	$(PYTHON) tests/infra/check.py
 
 permissions: $(VENV)/ready ## what each function is granted and called in the last `make test`, as a table

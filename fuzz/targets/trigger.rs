@@ -13,6 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!ids.is_empty() && ids.len() == requests.len() && ids.len() <= INSTANCES_MOST);
             assert!(ids.iter().all(|id| id.starts_with("i-") && id.is_ascii()));
         }
+        Ok(Trigger::Divide { instances, parts }) => {
+            assert!(instances > INSTANCES_MOST && parts.len() == instances.div_ceil(INSTANCES_MOST));
+        }
         Ok(Trigger::Ignore(reason)) => assert!(!reason.is_empty()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

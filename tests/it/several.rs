@@ -101,6 +101,34 @@ async fn parts_that_got_no_run_of_their_own_are_named_by_a_run_that_fails() {
 }
 
 #[tokio::test]
+async fn a_part_that_has_its_run_already_is_no_part_that_is_missing() {
+    let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0, "data_volumes": 0}));
+    let many = ghosts(&suspect.id, 11);
+    let event = sequence(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    // Both parts under one name: whichever comes second finds an execution that has it.
+    let name = format!("same-{}", suspect.id);
+    let copy = local().copy_of_contain(&suspect.id, "{% $states.input.name %}", &name).await;
+    let output = local().end_of(&local().start_execution(&copy, &event).await).await.output();
+    assert_eq!(output["status"], "DIVIDED", "{output:#}");
+    let executions = output["executions"].as_array().expect("executions");
+    // The one that was started, and the one that the other would have been.
+    let prefix = copy.replace(":stateMachine:", ":execution:");
+    let is = |wanted: &str| executions.iter().filter(|e| e.as_str().is_some_and(|arn| arn.starts_with(wanted))).count();
+    assert_eq!((is(&format!("{prefix}:{name}")), is(&format!("{prefix}:part-"))), (1, 1), "{output:#}");
+}
+
+#[tokio::test]
+async fn what_is_to_be_divided_and_too_long_to_be_handed_on_is_refused_in_words() {
+    let many = ghosts("i-0123456789abcdef0", 11);
+    let mut event = sequence(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let room = (256 << 10) - event.to_string().len() - 512;
+    event["description"] = json!("x".repeat(room));
+    let (name, message) = local().invoke("triage", &event).await.expect_err("refused");
+    assert!(name == "InvalidInput" && message.contains("names 11 instances"), "{name}: {message}");
+    assert!(message.contains("too long to be handed to a run for each part"), "{message}");
+}
+
+#[tokio::test]
 async fn what_is_none_of_ours_beside_an_instance_is_told_and_spoils_nothing() {
     let suspect = Suspect::plant(&json!({"scaling_group": false, "target_groups": 0, "data_volumes": 0}));
     let bucket = json!({"SchemaVersion": "2018-10-08", "ProductArn": "arn:aws:securityhub:eu-central-1::product/aws/guardduty",

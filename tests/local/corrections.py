@@ -1578,7 +1578,8 @@ def _ops_items() -> None:
 
 @corrects(
     "iam SimulatePrincipalPolicy",
-    "not implemented; here: the role's own policies, Allow and Deny, actions and resources with wildcards, no conditions",
+    "not implemented; here: the role's own policies, Allow and Deny, actions and resources with wildcards; of "
+    "conditions only that a Deny does not match that asks for a key to be there",
     "https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html",
 )
 def _simulation() -> None:
@@ -1599,7 +1600,12 @@ def _simulation() -> None:
                 fnmatch.fnmatchcase(resource, one) for one in resources
             )
 
-        effects = {item["Effect"] for item in found if about(item)}
+        def asks_for_a_key(item: dict[str, Any]) -> bool:
+            # Which values the simulation was told is not looked at; an operator that matches without its key is.
+            operators = item.get("Condition", {})
+            return any("Not" not in one and not one.startswith("ForAll") and not one.endswith("IfExists") for one in operators if one != "Null")
+
+        effects = {item["Effect"] for item in found if about(item) and not (item["Effect"] == "Deny" and asks_for_a_key(item))}
         return "explicitDeny" if "Deny" in effects else "allowed" if "Allow" in effects else "implicitDeny"
 
     def simulate_principal_policy(self: Any) -> ActionResult:

@@ -1122,19 +1122,23 @@ class Scope(Local):
         statements = [
             {"Effect": "Allow", "Action": ["s3:Put*", "S3:DeleteObject"], "Resource": "arn:aws:s3:::data/*"},
             {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"},
+            {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*", "Condition": {"ForAnyValue:StringEquals": {"aws:TagKeys": ["a"]}}},
+            {"Effect": "Allow", "Action": "s3:PutObjectTagging", "Resource": "*"},
+            {"Effect": "Deny", "Action": "s3:PutObjectTagging", "Resource": "*", "Condition": {"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}}},
         ]
         iam.put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}))
         arn = iam.get_role(RoleName=role)["Role"]["Arn"]
         results = iam.simulate_principal_policy(
             PolicySourceArn=arn,
-            ActionNames=["s3:PutObject", "s3:DeleteObject", "s3:GetObject"],
+            ActionNames=["s3:PutObject", "s3:DeleteObject", "s3:GetObject", "s3:PutObjectTagging"],
             ResourceArns=["arn:aws:s3:::data/*", "arn:aws:s3:::other/*"],
         )["EvaluationResults"]
         decisions = {(r["EvalActionName"], r["EvalResourceName"]): r["EvalDecision"] for r in results}
-        self.assertEqual(len(decisions), 6)
+        self.assertEqual(len(decisions), 8)
         allowed = [key for key, decision in decisions.items() if decision == "allowed"]
         self.assertEqual(allowed, [("s3:PutObject", "arn:aws:s3:::data/*")])
-        self.assertEqual(decisions["s3:DeleteObject", "arn:aws:s3:::data/*"], "explicitDeny")
+        for action in ("s3:DeleteObject", "s3:PutObjectTagging"):
+            self.assertEqual(decisions[action, "arn:aws:s3:::data/*"], "explicitDeny")
         self.refused("NoSuchEntity", iam.simulate_principal_policy, PolicySourceArn=f"{arn}x", ActionNames=["s3:GetObject"])
 
     def test_an_analyzer_finds_the_roles_that_another_account_may_assume(self) -> None:

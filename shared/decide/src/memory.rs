@@ -386,6 +386,7 @@ fn empty(case: &Case) -> Acquisition {
         version_id: None,
         kernel: None,
         command_id: None,
+        undelivered: false,
         notes: Vec::new(),
     }
 }
@@ -398,6 +399,7 @@ fn judge(case: &Case, facts: &MemoryFacts, command: &Command, end: &str, differs
         received_bytes: image.map_or(0, |image| image.bytes),
         version_id: image.and_then(|image| image.version_id.clone()),
         command_id: Some(command.command_id.clone()),
+        undelivered: command.undelivered,
         ..empty(case)
     };
     let summary = match &facts.summary {
@@ -596,7 +598,13 @@ mod tests {
     }
 
     fn command(status: &str) -> Command {
-        Command { command_id: "c".to_owned(), status: status.to_owned(), requested_at: after(0), steps: Vec::new() }
+        Command {
+            command_id: "c".to_owned(),
+            status: status.to_owned(),
+            undelivered: false,
+            requested_at: after(0),
+            steps: Vec::new(),
+        }
     }
 
     fn upload(sizes: &[u64]) -> Upload {
@@ -764,6 +772,9 @@ mod tests {
         assert_eq!((second.takeover, second.stands(&over(2)), second.stands(&over(3))), (2, true, false));
         let begun = kept(&MemoryFacts { summary: None, image: None, ..arrived() });
         assert!(begun.stands(&over(1)), "its command was sent: {begun:?}");
+        let lost = Command { undelivered: true, ..command("TimedOut") };
+        let lost = kept(&MemoryFacts { summary: None, image: None, command: Some(lost), ..arrived() });
+        assert!(!lost.stands(&over(1)) && lost.stands(&case()), "no agent got it: {lost:?}");
         // Each has a file of its own.
         assert_eq!([0, 1, 12].map(outcome_name), ["acquisition.json", "acquisition-1.json", "acquisition-12.json"]);
         assert!([0, 1, 12].map(outcome_name).iter().all(|name| is_outcome(name)) && !is_outcome("manifest-1.json"));

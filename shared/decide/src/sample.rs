@@ -284,6 +284,7 @@ pub(crate) fn acquisition(status: AcquisitionStatus) -> Acquisition {
         version_id: None,
         kernel: None,
         command_id: Some("c-2".to_owned()),
+        undelivered: false,
         notes: Vec::new(),
     }
 }
@@ -339,6 +340,7 @@ pub(crate) fn contained() -> VerifyFacts {
         command: Observed::Known(Some(Command {
             command_id: "c-1".to_owned(),
             status: "Success".to_owned(),
+            undelivered: false,
             requested_at: time(),
             steps: Vec::new(),
         })),

@@ -135,7 +135,8 @@ async fn take_over(
     match cloud.create(&key, "application/json", json(&takeover)?).await? {
         Created::Yes { .. } => {
             tracing::warn!(target: "audit", case = %case.case_id, number, why = %takeover.taken_over.why, "taken over");
-            Ok(Some(case.clone().taken_on(takeover)))
+            // As everybody reads it from now on.
+            cloud.case(&case.case_id).await.map_err(HandlerError::from)
         }
         // A former try of this call may have written it: it is found to be ours.
         Created::Exists => Ok(None),

@@ -121,7 +121,7 @@ async fn decide(
     };
     // Read beside the first look at the instances, and once for all of them.
     let policy = policy_in_force(cloud.clone(), settings.clone()).boxed().shared();
-    let run = Run { settings, topic, execution, input, policy };
+    let run = Run { settings, topic, execution, received: received(input), policy };
     if let [request] = requests.as_slice()
         && skipped.is_empty()
     {
@@ -152,6 +152,18 @@ async fn decide(
         return Ok(TriageAnswer::End { output: together(&ended) });
     }
     Ok(TriageAnswer::Open { cases, ended })
+}
+
+/// What came in: of an input that is about a part of an event, that event.
+fn received(input: &RawValue) -> &RawValue {
+    #[derive(Deserialize)]
+    struct Part<'a> {
+        #[serde(rename = "skip")]
+        _skip: serde::de::IgnoredAny,
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    serde_json::from_str::<Part<'_>>(input.get()).map_or(input, |part| part.event)
 }
 
 /// Several answers of which none opened a case, as one.
@@ -192,7 +204,8 @@ struct Run<'a> {
     settings: &'a Settings,
     topic: &'a str,
     execution: &'a str,
-    input: &'a RawValue,
+    /// What came in, byte for byte.
+    received: &'a RawValue,
     policy: Shared<BoxFuture<'static, Arc<InForce>>>,
 }
 
@@ -525,12 +538,12 @@ impl Opener<'_> {
 
     /// A short mark of what came in, which differs for other content.
     fn input_mark(&self) -> String {
-        sha256(self.run.input.get().as_bytes()).chars().take(8).collect()
+        sha256(self.run.received.get().as_bytes()).chars().take(8).collect()
     }
 
     /// Keeps what came in byte for byte. A later finding of the same id and other content is kept beside it.
     async fn keep_input(&self, folder: &str) -> Result<Evidence, HandlerError> {
-        let body = self.run.input.get().as_bytes().to_vec();
+        let body = self.run.received.get().as_bytes().to_vec();
         let hash = sha256(&body);
         let mut key = self.input_key(folder);
         if self.cloud.create(&key, "application/json", body.clone()).await? == Created::Exists {

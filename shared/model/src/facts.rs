@@ -173,6 +173,8 @@ pub struct Command {
     pub command_id: String,
     /// Systems Manager's status, such as `InProgress` or `Success`.
     pub status: String,
+    /// Whether Systems Manager never got it to the agent: nothing was begun at the host.
+    pub undelivered: bool,
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// Its steps.

@@ -296,6 +296,9 @@ pub struct Acquisition {
     pub kernel: Option<Kernel>,
     /// The Run Command invocation.
     pub command_id: Option<String>,
+    /// Whether its command never reached the agent.
+    #[serde(default)]
+    pub undelivered: bool,
     /// What the reader of the image must know.
     pub notes: Vec<String>,
 }
@@ -306,10 +309,11 @@ impl Acquisition {
         self.received_bytes > 0
     }
 
-    /// Whether it still counts. Where no command was sent, nothing was begun at the host, and a later run of the case tries
-    /// again: what was in the way may be mended by then.
+    /// Whether it still counts. Where no command reached the agent, nothing was begun at the host, and a later run of the case
+    /// tries again: what was in the way may be mended by then.
     pub fn stands(&self, case: &Case) -> bool {
-        self.command_id.is_some() || self.takeover >= case.takeover()
+        let is_begun = self.command_id.is_some() && !self.undelivered;
+        is_begun || self.takeover >= case.takeover()
     }
 }
 

@@ -147,7 +147,7 @@ impl Trigger {
 
     /// The part of it that begins after so many instances. What is not acted on is told by the first part.
     fn after(self, skip: &Value) -> Result<Self, InputError> {
-        let skip = skip.as_u64().and_then(|skip| usize::try_from(skip).ok());
+        let skip = whole_number(skip).and_then(|skip| usize::try_from(skip).ok());
         let skip =
             skip.ok_or_else(|| InputError::invalid("skip", "must be how many instances of the event come before"))?;
         let Self::Act { requests, skipped } = self else { return Ok(self) };
@@ -158,6 +158,14 @@ impl Trigger {
         }
         Ok(Self::Act { requests, skipped: if skip == 0 { skipped } else { Vec::new() } })
     }
+}
+
+/// A number without a fraction, in whatever form: an expression of a state machine may make `10.0` of it.
+fn whole_number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let text = value.as_f64()?.to_string();
+        text.parse().ok()
+    })
 }
 
 /// The event of an input that is about a part of one.

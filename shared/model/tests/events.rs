@@ -104,6 +104,7 @@ fn what_names_more_instances_than_one_run_takes_is_divided_and_its_parts_are_all
     }
     let wanted: Vec<String> = (0..21).map(|number| format!("i-{number:017x}")).collect();
     assert_eq!(instances(&sample), wanted);
+    assert_eq!(read(&json!({"skip": 10.0, "event": sample})), part(10, &sample), "as an expression may write it");
     // A part of a part is none, and what is ignored stays so.
     let refused = part(0, &json!({"skip": 10, "event": sample}));
     assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("unknown key")), "{refused:?}");

@@ -658,6 +658,7 @@ mod tests {
         facts.command = Observed::Known(Some(Command {
             command_id: "c".to_owned(),
             status: "InProgress".to_owned(),
+            undelivered: false,
             requested_at: sample::case().opened_at,
             steps: Vec::new(),
         }));
