@@ -29,6 +29,7 @@ locals {
     SecurityHubAction        = var.security_hub_action
     SecurityHubFindings      = var.security_hub_findings
     ReadinessSchedule        = var.readiness_schedule
+    OpenCasesSchedule        = var.open_cases_schedule
     PermissionsBoundary      = var.permissions_boundary
     OrganizationId           = var.organization_id
     LogRetentionDays         = var.log_retention_days

@@ -297,6 +297,17 @@ variable "readiness_schedule" {
   }
 }
 
+variable "open_cases_schedule" {
+  description = "How often stasis-ready looks whether the instances of open cases are still held as their run left them, and tells people of one that is not, as a schedule of EventBridge, such as rate(15 minutes) or cron(0/30 * * * ? *). off - never by itself."
+  type        = string
+  default     = "rate(15 minutes)"
+
+  validation {
+    condition     = can(regex("^(off|rate\\([1-9][0-9]{0,4} (minute|hour|day)s?\\)|cron\\([A-Z0-9*?,/#L -]{9,60}\\))$", var.open_cases_schedule))
+    error_message = "It must be off, rate(15 minutes), or cron(0/30 * * * ? *) in UTC."
+  }
+}
+
 variable "permissions_boundary" {
   description = "ARN of a policy that bounds every role of this stack, where your organisation asks for one. It has to allow what the roles are granted (docs/permissions.md), or containment is refused. Empty for none."
   type        = string

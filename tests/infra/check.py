@@ -546,12 +546,13 @@ def rules_match_what_they_should_and_nothing_else(infra):
         if "InputPath" in target or "InputTransformer" in target or "Input" in target:
             yield f"{name} changes the event: it must arrive byte for byte"
     scheduled = [name for name in infra.resources("AWS::Events::Rule") if name not in rules]
-    if scheduled != ["ReadinessRule"]:
+    asked = {"ReadinessRule": {"publish": True}, "OpenCasesRule": {"openCases": True}}
+    if set(scheduled) != set(asked):
         yield f"{scheduled} run by the clock"
     for name in scheduled:
         (target,) = infra.template["Resources"][name]["Properties"]["Targets"]
-        if logical_id(target["Arn"]) != "ReadyFunction" or json.loads(target["Input"]) != {"publish": True}:
-            yield f"{name} does not ask for readiness to be published"
+        if logical_id(target["Arn"]) != "ReadyFunction" or json.loads(target["Input"]) != asked.get(name):
+            yield f"{name} does not ask stasis-ready for what is to be told"
         permitted = [p for p in infra.resources("AWS::Lambda::Permission").values() if logical_id(p["SourceArn"]) == name]
         if [logical_id(p["FunctionName"]) for p in permitted] != ["ReadyFunction"]:
             yield f"{name} may not call stasis-ready"

@@ -15,6 +15,7 @@ mod joining;
 mod local;
 mod memory;
 mod modes;
+mod open_cases;
 mod policy;
 mod ready;
 mod release;

@@ -12,6 +12,7 @@ pub mod joining;
 pub mod manifest;
 pub mod memory;
 mod network_acl;
+pub mod open_cases;
 pub mod policy;
 pub mod prepare;
 pub mod preserve;

@@ -5,6 +5,7 @@ pub mod approval;
 pub mod error;
 mod joining;
 mod notify;
+mod open_cases;
 pub mod ready;
 pub mod release;
 pub mod report;

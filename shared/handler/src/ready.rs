@@ -1,8 +1,10 @@
-//! Ready: looks at instances before there is an incident, and says of each whether it could be contained and captured now.
-//! What is said is the decide crate's; nothing is changed, and nothing written but the answer itself, where the schedule asks.
+//! Ready: looks at instances before there is an incident, and says of each whether it could be contained and captured now; and
+//! at those of open cases, whether they are still held. What is said is the decide crate's; nothing is changed, and nothing
+//! written but the answer itself, where the schedule asks.
 
 use crate::HandlerError;
 use crate::notify::publish;
+use crate::open_cases;
 use crate::settings::Settings;
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -15,14 +17,14 @@ use stasis_model::baseline::Observed;
 use stasis_model::case::{Case, InstanceRef};
 use stasis_model::error::InputError;
 use stasis_model::ids::{AccountId, InstanceId, Region};
-use stasis_model::ready::{InstanceReadiness, Needed, PlaceFacts, Readiness, ReadyCheck, ReadyRequest};
+use stasis_model::ready::{InstanceReadiness, Needed, PlaceFacts, Readiness, ReadyAnswer, ReadyCheck, ReadyRequest};
 use stasis_model::{Timestamp, now};
 use std::collections::BTreeMap;
 
 /// How many instances are looked at at the same time: each look is some twenty calls, and the account's own work goes on.
-const AT_ONCE: usize = 4;
-/// What is left of the function's time when no further page is begun.
-const LEFT_AT_LEAST: TimeDelta = TimeDelta::seconds(120);
+pub(crate) const AT_ONCE: usize = 4;
+/// What is left of the function's time when nothing further is begun.
+pub(crate) const LEFT_AT_LEAST: TimeDelta = TimeDelta::seconds(120);
 
 /// Answers one call, until `deadline` at the latest. `roles` are those of the stages at home.
 pub async fn answer(
@@ -32,12 +34,18 @@ pub async fn answer(
     roles: &BTreeMap<String, String>,
     input: Value,
     deadline: Timestamp,
-) -> Result<Readiness, Diagnostic> {
+) -> Result<ReadyAnswer, Diagnostic> {
     let answered = async {
         let request: ReadyRequest =
             serde_json::from_value(input).map_err(|error| InputError::invalid("input", error.to_string()))?;
         let request = request.checked()?;
-        Box::pin(look(cloud, settings, topic, roles, request, deadline)).await
+        if request.open_cases {
+            return Ok(ReadyAnswer::OpenCases(
+                Box::pin(open_cases::look(cloud, topic, &request.instance_ids, deadline)).await?,
+            ));
+        }
+        let said = Box::pin(look(cloud, settings, topic, roles, request, deadline)).await?;
+        Ok(ReadyAnswer::Readiness(said))
     };
     answered.await.map_err(|error: HandlerError| {
         tracing::error!(error = error.name(), %error, "readiness could not be told");

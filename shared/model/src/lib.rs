@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod facts;
 pub mod ids;
 pub mod memory;
+pub mod open_cases;
 pub mod outcome;
 pub mod policy;
 pub mod ready;

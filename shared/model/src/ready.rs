@@ -9,6 +9,7 @@ use crate::error::InputError;
 use crate::facts::{Allows, RevokeFacts, VpcFacts};
 use crate::ids::{AccountId, CaseId, GroupId, InstanceId, Region, VpcId};
 use crate::memory::MemoryFacts;
+use crate::open_cases::OpenCases;
 use crate::stage::Stage;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,10 @@ pub struct ReadyRequest {
     /// Every running instance, and the answer is kept in the evidence bucket and told to the topic, as the schedule asks.
     #[serde(default, skip_serializing_if = "is_false")]
     pub publish: bool,
+    /// The instances of open cases, of every account, or those of them that are named: whether each is still held. What is not
+    /// is told, as the schedule asks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub open_cases: bool,
     /// The account that they are in; that of Stasis where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
@@ -47,11 +52,12 @@ impl ReadyRequest {
     /// # Errors
     /// Where it asks for nothing, for two things at once, or for too much.
     pub fn checked(self) -> Result<Self, InputError> {
-        let asks = [!self.instance_ids.is_empty(), self.all, self.publish].into_iter().filter(|asked| *asked).count();
+        let kinds = [!self.instance_ids.is_empty() && !self.open_cases, self.all, self.publish, self.open_cases];
+        let asks = kinds.into_iter().filter(|asked| *asked).count();
         if asks != 1 {
             return Err(InputError::invalid(
                 "instanceIds",
-                "is one of three: instanceIds names instances, all is every running one, publish is the schedule's",
+                "is one of four: instanceIds names instances, all is every running one, publish and openCases are the schedules'",
             ));
         }
         if self.instance_ids.len() > MOST_INSTANCES {
@@ -59,6 +65,9 @@ impl ReadyRequest {
                 "instanceIds",
                 format!("names {} instances, and one call takes {MOST_INSTANCES}", self.instance_ids.len()),
             ));
+        }
+        if self.open_cases && (self.account.is_some() || self.region.is_some()) {
+            return Err(InputError::invalid("openCases", "is about every account and region"));
         }
         if self.next.is_some() && !self.all {
             return Err(InputError::invalid("next", "goes with all"));
@@ -177,6 +186,16 @@ pub struct Readiness {
     pub unasked: usize,
 }
 
+/// What is answered: each form as itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ReadyAnswer {
+    /// About instances.
+    Readiness(Readiness),
+    /// About open cases.
+    OpenCases(OpenCases),
+}
+
 /// What is read of one instance, beside its baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyFacts {
@@ -261,7 +280,8 @@ mod tests {
         };
         assert!(request(r#"{"instanceIds": ["i-0a1b2c3d"]}"#).is_ok());
         assert!(request(r#"{"all": true, "next": "t", "account": "111122223333"}"#).is_ok());
-        assert!(request(r#"{"publish": true}"#).is_ok());
+        assert!(request(r#"{"publish": true}"#).is_ok() && request(r#"{"openCases": true}"#).is_ok());
+        assert!(request(r#"{"openCases": true, "instanceIds": ["i-0a1b2c3d"]}"#).is_ok());
         let many = format!(r#"{{"instanceIds": [{}]}}"#, vec![r#""i-0a1b2c3d""#; 26].join(","));
         for (text, named) in [
             ("{}", "instanceIds"),
@@ -269,6 +289,8 @@ mod tests {
             (r#"{"instanceIds": ["web"]}"#, "instanceId"),
             (r#"{"instances": []}"#, "instances"),
             (r#"{"publish": true, "next": "t"}"#, "next"),
+            (r#"{"openCases": true, "all": true}"#, "instanceIds"),
+            (r#"{"openCases": true, "region": "eu-central-1"}"#, "openCases"),
             (many.as_str(), "26"),
         ] {
             let error = request(text).expect_err(text);

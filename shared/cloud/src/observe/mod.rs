@@ -29,6 +29,7 @@ use stasis_model::custody::is_command_waited_for;
 use stasis_model::facts::{CaptureFacts, DetachFacts, NetworkAcl, ProtectFacts, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::{GroupId, VpcId};
 use stasis_model::now;
+use stasis_model::open_cases::HeldFacts;
 use stasis_model::stage::{Stage, StageStatus};
 use std::collections::BTreeSet;
 
@@ -112,6 +113,15 @@ impl Cloud {
             return Ok(Vec::new());
         }
         self.acls_of_subnets(&case.baseline.instance.interfaces.iter().map(|i| i.subnet_id.clone()).collect()).await
+    }
+
+    /// What is asked about the instance of an open case: whether it is held.
+    pub async fn held_facts(&self, case: &Case) -> HeldFacts {
+        let id = &case.instance.instance_id;
+        let (described, protection, network) =
+            join3(self.instance(id), self.protection(id), self.network_facts(case)).await;
+        let instance = described.map(|(instance, _)| instance);
+        HeldFacts { instance: instance.into(), protection: protection.into(), network }
     }
 
     /// What capture reads.

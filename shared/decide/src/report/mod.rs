@@ -12,7 +12,9 @@ mod pages;
 
 pub use html::html;
 pub(crate) use notice::subject;
-pub use notice::{Notice, notice, notice_of_failure, notice_of_finding, notice_of_opening, notice_of_readiness};
+pub use notice::{
+    Notice, notice, notice_of_failure, notice_of_finding, notice_of_open_case, notice_of_opening, notice_of_readiness,
+};
 
 use crate::ticket::Progress;
 use crate::{policy, replicate, verify};

@@ -6,6 +6,7 @@ use crate::triage;
 use serde_json::json;
 use stasis_model::case::{Case, Decided, InstanceRef, Language};
 use stasis_model::ids::{CaseId, Region};
+use stasis_model::open_cases::Standing;
 use stasis_model::outcome::RunStatus;
 use stasis_model::ready::{Effect, Readiness, ReadyCheck, Verdict};
 use stasis_model::stage::StageOutcome;
@@ -109,6 +110,46 @@ pub fn notice_of_opening(case: &Case, home: &Region) -> Notice {
         body,
         case: Some(case.case_id.clone()),
     }
+}
+
+/// What to tell of an open case whose instance is no longer held as its run left it, or that cannot be looked at any more.
+/// None where there is nothing to tell.
+pub fn notice_of_open_case(case: &Case, standing: &Standing, home: &Region) -> Option<Notice> {
+    let id = &case.instance.instance_id;
+    let (word, what) = match standing {
+        Standing::Held | Standing::Unverified => return None,
+        Standing::Undone { changed, verified_at } => {
+            let lines: String = changed
+                .iter()
+                .map(|check| {
+                    let observed = one_line(&check.observed, TEXT_MOST);
+                    format!("- {}: expected {}; it is: {observed}\n", check.name, check.expected)
+                })
+                .collect();
+            let since = verified_at.format("%Y-%m-%d %H:%M UTC");
+            (
+                "UNDONE",
+                format!(
+                    "is no longer held as it was when AWS confirmed it on {since}. Somebody changed since then:\n{lines}"
+                ),
+            )
+        }
+        Standing::Unknown { why } => (
+            "NOT SEEN",
+            format!(
+                "cannot be looked at, so that nobody knows whether it is still held:\n- {}\n",
+                one_line(why, TEXT_MOST)
+            ),
+        ),
+    };
+    let body = format!(
+        "Instance {id} of open case {} {what}\nStasis has changed nothing. Who did it is in CloudTrail. To hold it again, in the same case: stasis contain {id}\nIf it was meant, release the case: stasis release {0}\nTicket {}. It is told once a day until it is mended.\n{}",
+        case.case_id,
+        case.ticket,
+        links(case, home),
+    );
+    let title = format!("Stasis {word}: {id} ({})", case.ticket);
+    Some(Notice { subject: subject(&title), body, case: Some(case.case_id.clone()) })
 }
 
 /// How many instances a message on readiness names; the others are in what was written down.

@@ -12,13 +12,14 @@ use crate::protect;
 use crate::quarantine;
 use ipnet::IpNet;
 use stasis_model::action::Action;
-use stasis_model::baseline::{Instance, Interface, Observed};
+use stasis_model::baseline::{Instance, Interface, Observed, Protection};
 use stasis_model::case::{Case, Egress};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::custody::{is_command_waited_for, is_waited_for};
 use stasis_model::facts::{Allows, Peer, QuarantineFacts, VerifyFacts};
 use stasis_model::ids::GroupId;
 use stasis_model::memory::{AcquisitionStatus, MemoryChoice};
+use stasis_model::open_cases::HeldFacts;
 use stasis_model::stage::{Next, Plan, Stage, StageStatus};
 use stasis_model::tags;
 use std::collections::BTreeSet;
@@ -161,7 +162,7 @@ pub(crate) fn lets_in(rule: &Allows, quarantine: Option<&GroupId>, addresses: &[
 /// Every check of the case, in the order of the stages.
 pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     let mut checks = vec![online(&facts.instance)];
-    checks.extend(protection(case, facts));
+    checks.extend(protection(case, &facts.protection));
     checks.push(volumes_kept(&facts.instance));
     checks.push(tagged(case, facts));
     if case.contains() {
@@ -173,6 +174,17 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     checks.extend(memory(case, facts));
     checks.extend(disks::checks(case, facts));
     checks.extend(bucket::checks(&case.policy.disks, &facts.bucket));
+    checks
+}
+
+/// The checks of whether the instance is held: on, protected, cut off. They need no right to read evidence.
+pub fn held(case: &Case, facts: &HeldFacts) -> Vec<Check> {
+    let mut checks = vec![online(&facts.instance)];
+    checks.extend(protection(case, &facts.protection));
+    checks.push(volumes_kept(&facts.instance));
+    if case.contains() {
+        checks.extend(quarantined(case, &facts.network));
+    }
     checks
 }
 
@@ -191,11 +203,11 @@ fn online(instance: &Observed<Instance>) -> Check {
     })
 }
 
-fn protection(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
+fn protection(case: &Case, observed: &Observed<Protection>) -> Vec<Check> {
     let spot = case.baseline.instance.spot;
     let on = |name: &str, attribute: &str, read: fn(&stasis_model::baseline::Protection) -> bool| {
         let expected = format!("{attribute}=true");
-        of_fact(name, &expected.clone(), &facts.protection, |p| {
+        of_fact(name, &expected.clone(), observed, |p| {
             let note = if spot { " (Spot Instance: EC2 does not offer it)" } else { "" };
             Check::of(name, expected, read(p), format!("{attribute}={}{note}", read(p)))
         })
@@ -203,7 +215,7 @@ fn protection(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     vec![
         on(TERMINATION_PROTECTION, "DisableApiTermination", |p| p.termination),
         on(STOP_PROTECTION, "DisableApiStop", |p| p.stop),
-        of_fact(SHUTDOWN, "stop", &facts.protection, |p| {
+        of_fact(SHUTDOWN, "stop", observed, |p| {
             Check::of(SHUTDOWN, "stop", p.shutdown_behavior == "stop", &p.shutdown_behavior)
         }),
     ]

@@ -1,0 +1,73 @@
+//! What is said of the cases that are open: whether their instances are still held as they were when a run verified it last.
+
+use crate::Timestamp;
+use crate::baseline::{Instance, Observed, Protection};
+use crate::check::Check;
+use crate::facts::QuarantineFacts;
+use crate::ids::{AccountId, CaseId, InstanceId, Region};
+use serde::{Deserialize, Serialize};
+
+/// How the instance of an open case stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Standing {
+    /// As its run left it.
+    Held,
+    /// Somebody changed it since.
+    Undone {
+        /// What passed when it was verified last, and does not now.
+        changed: Vec<Check>,
+        /// When it was verified.
+        verified_at: Timestamp,
+    },
+    /// No run has verified it yet, or it is being released: nothing to compare with.
+    Unverified,
+    /// Whether it is held could not be read.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What is read of the instance of an open case.
+#[derive(Debug, Clone)]
+pub struct HeldFacts {
+    /// The instance.
+    pub instance: Observed<Instance>,
+    /// Its protections.
+    pub protection: Observed<Protection>,
+    /// Its interfaces, and the groups of Stasis.
+    pub network: QuarantineFacts,
+}
+
+/// An open case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenCase {
+    /// The case.
+    pub case_id: CaseId,
+    /// Its instance.
+    pub instance_id: InstanceId,
+    /// The account that it is in.
+    pub account: AccountId,
+    /// The region that it is in.
+    pub region: Region,
+    /// How it stands.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// The answer about all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenCases {
+    /// Layout of this document.
+    pub schema: u32,
+    /// When it was read.
+    pub checked_at: Timestamp,
+    /// Each of them.
+    pub cases: Vec<OpenCase>,
+    /// How many there are besides, which were not looked at for lack of time.
+    #[serde(default)]
+    pub unasked: usize,
+}
