@@ -298,13 +298,13 @@ variable "readiness_schedule" {
 }
 
 variable "open_cases_schedule" {
-  description = "How often stasis-ready looks whether the instances of open cases are still held as their run left them, and tells people of one that is not, as a schedule of EventBridge, such as rate(15 minutes) or cron(0/30 * * * ? *). off - never by itself."
+  description = "How often stasis-ready looks whether the instances of open cases are still held as AWS confirmed it, and tells people of one that is not, at the second look that sees it, as a schedule of EventBridge, such as rate(5 minutes) or cron(0/30 * * * ? *). off - never by itself."
   type        = string
-  default     = "rate(15 minutes)"
+  default     = "rate(5 minutes)"
 
   validation {
     condition     = can(regex("^(off|rate\\([1-9][0-9]{0,4} (minute|hour|day)s?\\)|cron\\([A-Z0-9*?,/#L -]{9,60}\\))$", var.open_cases_schedule))
-    error_message = "It must be off, rate(15 minutes), or cron(0/30 * * * ? *) in UTC."
+    error_message = "It must be off, rate(5 minutes), or cron(0/30 * * * ? *) in UTC."
   }
 }
 

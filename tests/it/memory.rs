@@ -189,19 +189,12 @@ async fn what_has_no_memory_to_give_says_why() {
 
 #[tokio::test]
 async fn the_memory_of_a_host_whose_agent_was_away_is_taken_once_it_is_back_and_somebody_asks() {
-    for (agent, is_asked) in [("offline", false), ("killed", true)] {
-        taken_once_it_is_back(agent, is_asked).await;
-    }
-}
-
-async fn taken_once_it_is_back(agent: &str, is_asked: bool) {
     use aws_sdk_ec2::types::Tag;
-    let suspect = Suspect::plant(&json!({"agent": agent}));
+    let suspect = Suspect::plant(&json!({"agent": "offline"}));
     let output = local().contain(&json!({"instanceId": suspect.id})).await.output();
     assert_eq!((output["status"].as_str(), stage(&output, "memory")), (Some("PARTIAL"), "INCOMPLETE"), "{output:#}");
     let first = acquisition(&output).await;
     assert_eq!((&first["status"], &first["takeover"]), (&json!("failed"), &json!(0)), "{first:#}");
-    assert_eq!((first["commandId"].is_string(), &first["undelivered"]), (is_asked, &json!(is_asked)), "{first:#}");
 
     let back = Tag::builder().key("local:agent").value("online").build();
     let ec2 = local().ec2().await;

@@ -269,7 +269,7 @@ def main() -> int:
     command = add("plant", plant, "plant a web server to contain")
     command.add_argument("--instance-id", default=None)
     command.add_argument("--name", default="web-7")
-    command.add_argument("--agent", choices=["online", "offline", "killed", "slow", "lying", "unmanaged"], default=None)
+    command.add_argument("--agent", choices=["online", "offline", "slow", "lying", "unmanaged"], default=None)
     command.add_argument("--platform", choices=["linux", "windows", "macos"], default=None)
     command.add_argument("--extra-interfaces", type=int, default=0)
     command.add_argument("--no-endpoints", action="store_true")

@@ -25,9 +25,7 @@ AGENTS = {
     "slow": "runs the steps, and is In Progress for the first four polls",
     "lying": "claims success at once, without output and without a file in S3",
     "offline": "is registered but has lost its connection: the command is never delivered",
-    "killed": "is still said to be online by its last ping, and the command is never delivered",
 }
-UNREACHED = ("offline", "killed")
 SLOW_POLLS = 4
 
 # The agent's own limits (GetCommandInvocation and CommandPlugin in the API reference).
@@ -198,7 +196,7 @@ class Invocation:
         return False
 
     def status(self) -> tuple[str, str]:
-        if self.agent in UNREACHED and self._status[0] == "Pending":
+        if self.agent == "offline" and self._status[0] == "Pending":
             waited = (utcnow() - self.command.requested).total_seconds()
             if waited >= max(1.0, self.command.timeout_seconds * TIME_SCALE):
                 self._status = ("TimedOut", "DeliveryTimedOut")
@@ -304,7 +302,7 @@ class Invocation:
     # -- what the agent does -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        if self.agent in UNREACHED:
+        if self.agent == "offline":
             return
         if self.agent == "lying":
             for step in self.steps.values():
@@ -315,7 +313,7 @@ class Invocation:
 
     def cancel(self) -> None:
         self._cancelled.set()
-        if self.agent in UNREACHED or self._status[0] == "Pending":
+        if self.agent == "offline" or self._status[0] == "Pending":
             self._status = ("Cancelled", "Cancelled")
 
     def _run(self) -> None:

@@ -173,7 +173,6 @@ mod tests {
             command: status.map(|status| Command {
                 command_id: "c-1".to_owned(),
                 status: status.to_owned(),
-                undelivered: false,
                 requested_at: case.opened_at,
                 steps: steps
                     .iter()

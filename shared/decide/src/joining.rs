@@ -47,6 +47,8 @@ pub struct Progress {
     pub released_at: Option<Timestamp>,
     /// Where somebody asks for the case to go on: the stages that did not come to their end.
     pub to_go_on_with: Option<Vec<Stage>>,
+    /// Where somebody asks: what was undone since AWS confirmed it.
+    pub undone: Option<String>,
 }
 
 /// The stages whose newest report tells how far a case has come.
@@ -76,13 +78,14 @@ pub fn progress(case: &Case, newest: &[StageReport], is_asked: bool) -> Progress
         is_preserved: is_done(Stage::Preserve).is_some(),
         released_at,
         to_go_on_with: is_asked.then(|| unfinished(newest)),
+        undone: None,
     }
 }
 
-/// Whether it takes a look at what the stages reported to decide. The common case, a run that goes on, needs none.
-pub fn needs_progress(case: &Case, run: &Run, wanted: Decision) -> bool {
+/// Whether it takes a look at what the stages reported to decide. The common case, a finding while a run goes on, needs none.
+pub fn needs_progress(case: &Case, run: &Run, wanted: Decision, is_asked: bool) -> bool {
     let asks = case.mode == Mode::Contain && case.decided.decision == Decision::Ask;
-    *run != Run::Going || (asks && contains(wanted))
+    *run != Run::Going || is_asked || (asks && contains(wanted))
 }
 
 /// What becomes of what came in.
@@ -151,6 +154,10 @@ pub fn joining(case: &Case, run: &Run, progress: &Progress, wanted: &Decided, no
     // A finding comes again by itself; somebody who asks once more has mended what was in the way.
     let to_go_on_with = progress.to_go_on_with.as_ref().filter(|_| contains(wanted.decision) && contains(stands));
     let unfinished = to_go_on_with.filter(|stages| !stages.is_empty());
+    // A run that goes on is beyond that already: it waits for evidence, and holds nothing again.
+    if let Some(what) = progress.undone.as_ref().filter(|_| contains(wanted.decision) && contains(stands)) {
+        return take(format!("somebody asks for it to be held again, of which was undone: {what}"));
+    }
     match run {
         Run::Going if is_weaker => take(weaker()),
         Run::Going => Joining::Joins(None),
@@ -402,8 +409,33 @@ mod tests {
             (Decision::Contain, Run::Ended, Decision::Contain, true),
             (Decision::Contain, Run::Dead("FAILED".to_owned()), Decision::Notify, true),
         ] {
-            assert_eq!(needs_progress(&case(stands), &run, wanted), expected, "{stands:?} {run:?} {wanted:?}");
+            assert_eq!(needs_progress(&case(stands), &run, wanted, false), expected, "{stands:?} {run:?} {wanted:?}");
+            assert!(needs_progress(&case(stands), &run, wanted, true), "somebody asks");
         }
+    }
+
+    #[test]
+    fn what_was_undone_is_held_again_by_who_asks_even_while_a_run_waits_for_evidence() {
+        let undone = Progress {
+            is_cut_off: true,
+            is_preserved: true,
+            undone: Some("stop protection on".to_owned()),
+            ..Progress::default()
+        };
+        for run in [Run::Going, Run::Ended, Run::Never] {
+            match joining(&case(Decision::Contain), &run, &undone, &decided(Decision::Contain), later(60)) {
+                Joining::TakesOver { mode, why, .. } => {
+                    assert!(mode == Mode::Contain && why.contains("stop protection on"), "{why}");
+                }
+                other => panic!("{run:?}: {other:?}"),
+            }
+        }
+        // It holds nothing more than the case was to hold, and nothing that is being put back.
+        let asked = joining(&case(Decision::Preserve), &Run::Going, &undone, &decided(Decision::Preserve), later(60));
+        assert!(matches!(asked, Joining::Joins(_)), "{asked:?}");
+        let released = Progress { released_at: Some(later(59)), ..undone };
+        let waits = joining(&case(Decision::Contain), &Run::Ended, &released, &decided(Decision::Contain), later(60));
+        assert!(matches!(waits, Joining::Waits(_)), "{waits:?}");
     }
 
     #[test]

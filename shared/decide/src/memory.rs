@@ -399,7 +399,7 @@ fn judge(case: &Case, facts: &MemoryFacts, command: &Command, end: &str, differs
         received_bytes: image.map_or(0, |image| image.bytes),
         version_id: image.and_then(|image| image.version_id.clone()),
         command_id: Some(command.command_id.clone()),
-        undelivered: command.undelivered,
+        undelivered: command.never_began() && !facts.has_arrived(),
         ..empty(case)
     };
     let summary = match &facts.summary {
@@ -598,13 +598,7 @@ mod tests {
     }
 
     fn command(status: &str) -> Command {
-        Command {
-            command_id: "c".to_owned(),
-            status: status.to_owned(),
-            undelivered: false,
-            requested_at: after(0),
-            steps: Vec::new(),
-        }
+        Command { command_id: "c".to_owned(), status: status.to_owned(), requested_at: after(0), steps: Vec::new() }
     }
 
     fn upload(sizes: &[u64]) -> Upload {
@@ -772,9 +766,26 @@ mod tests {
         assert_eq!((second.takeover, second.stands(&over(2)), second.stands(&over(3))), (2, true, false));
         let begun = kept(&MemoryFacts { summary: None, image: None, ..arrived() });
         assert!(begun.stands(&over(1)), "its command was sent: {begun:?}");
-        let lost = Command { undelivered: true, ..command("TimedOut") };
-        let lost = kept(&MemoryFacts { summary: None, image: None, command: Some(lost), ..arrived() });
-        assert!(!lost.stands(&over(1)) && lost.stands(&case()), "no agent got it: {lost:?}");
+        // Its agent had been killed: the command waits until the stall.
+        let lost = MemoryFacts {
+            command: Some(command("Pending")),
+            upload: Some(upload(&[])),
+            manifests: vec![(1, after(0))],
+            ..facts()
+        };
+        let outcome = |facts: &MemoryFacts| match plan(&case(), facts, after(700), &[]).actions().next() {
+            Some(Action::KeepAcquisition { acquisition, .. }) => (**acquisition).clone(),
+            other => panic!("{other:?}"),
+        };
+        let never = outcome(&lost);
+        assert!(!never.stands(&over(1)) && never.stands(&case()), "no agent began with it: {never:?}");
+        let begun = MemoryFacts { command: Some(command("InProgress")), ..lost.clone() };
+        assert!(outcome(&begun).stands(&over(1)));
+        let sent = MemoryFacts { upload: Some(upload(&[8 * MIB])), ..lost };
+        assert!(sent.has_arrived());
+        // A later run does not follow it, and one that is not much later does.
+        assert!(!command("Pending").counts_for(&over(1)) && command("Pending").counts_for(&case()));
+        assert!(command("InProgress").counts_for(&over(1)) && command("Failed").counts_for(&over(1)));
         // Each has a file of its own.
         assert_eq!([0, 1, 12].map(outcome_name), ["acquisition.json", "acquisition-1.json", "acquisition-12.json"]);
         assert!([0, 1, 12].map(outcome_name).iter().all(|name| is_outcome(name)) && !is_outcome("manifest-1.json"));

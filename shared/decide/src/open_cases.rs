@@ -1,6 +1,7 @@
 //! Open cases: whether an instance is still held as it was when its run verified it last. It says what was undone since, and
 //! never what a run has said already.
 
+use crate::checks::verify::INSTANCE_ONLINE;
 use crate::verify;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
@@ -18,40 +19,71 @@ pub fn verified(newest: &[StageReport]) -> Option<&StageReport> {
     of(Stage::Verify).filter(|verified| released_at.is_none_or(|released| released < verified.finished_at))
 }
 
-/// How the instance stands, beside what was verified last.
-pub fn standing(case: &Case, verified: &StageReport, facts: &HeldFacts) -> Standing {
-    let passed = |check: &Check| verified.checks.iter().any(|then| then.name == check.name && then.passed());
-    let now: Vec<Check> =
-        verify::held(case, facts).into_iter().filter(|check| !check.passed() && passed(check)).collect();
+/// States in which there is nothing left to hold.
+const GONE: [&str; 2] = ["shutting-down", "terminated"];
+
+/// How the instance stands, beside what was verified last; without facts where EC2 knows no such instance any more.
+pub fn standing(case: &Case, verified: &StageReport, facts: Option<&HeldFacts>) -> Standing {
+    let state = |facts: &&HeldFacts| facts.instance.known().is_none_or(|i| !GONE.contains(&i.state.as_str()));
+    let Some(facts) = facts.filter(state) else { return Standing::Gone };
+    let is_news = |check: &Check| {
+        let then = verified.checks.iter().find(|then| then.name == check.name && then.passed());
+        !check.passed() && then.is_some_and(|then| verify::is_other_than(check, then))
+    };
     let (unread, changed): (Vec<Check>, Vec<Check>) =
-        now.into_iter().partition(|check| check.status == CheckStatus::Unknown);
+        verify::held(case, facts).into_iter().filter(is_news).partition(|check| check.status == CheckStatus::Unknown);
     match (changed.is_empty(), unread.first()) {
         (false, _) => Standing::Undone { changed, verified_at: verified.finished_at },
         (true, Some(check)) => Standing::Unknown { why: format!("{}: {}", check.name, check.observed) },
-        (true, None) => Standing::Held,
+        (true, None) => Standing::AsVerified,
     }
 }
 
-/// Where it is kept that people were told: once a day for the same, until it is mended. None where there is nothing to tell.
-pub fn told_key(case: &Case, standing: &Standing, now: Timestamp) -> Option<String> {
-    let about = match standing {
-        Standing::Undone { changed, .. } => {
-            changed.iter().map(|check| check.name.as_str()).collect::<Vec<_>>().join("|")
+/// What of it a run would set right, in a few words: nothing starts an instance again that somebody stopped.
+pub fn to_hold_again(standing: &Standing) -> Option<String> {
+    let Standing::Undone { changed, .. } = standing else { return None };
+    let names: Vec<&str> =
+        changed.iter().map(|check| check.name.as_str()).filter(|name| *name != INSTANCE_ONLINE).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Where it is kept what was seen of a case, and that people were told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// That it was seen: people are told at the second look in a row, so that neither an error that passes nor a release that has
+    /// just begun wakes anybody.
+    pub seen: String,
+    /// That people were told: of the same once a day, until it is mended; of an instance that is gone, once.
+    pub told: String,
+}
+
+/// Where that is kept; none where there is nothing to tell.
+pub fn kept(case: &Case, standing: &Standing, now: Timestamp) -> Option<Kept> {
+    let day = now.format("%Y%m%d").to_string();
+    let (about, when) = match standing {
+        Standing::Undone { changed, verified_at } => {
+            let lines = changed.iter().map(|check| format!("{}: {}", check.name, check.observed));
+            (format!("{verified_at} {}", lines.collect::<Vec<_>>().join("|")), day)
         }
-        Standing::Unknown { .. } => "unknown".to_owned(),
-        Standing::Held | Standing::Unverified => return None,
+        Standing::Unknown { .. } => ("unknown".to_owned(), day),
+        Standing::Gone => ("gone".to_owned(), "once".to_owned()),
+        Standing::AsVerified | Standing::Unverified => return None,
     };
     let mark: String = crate::sha256(about.as_bytes()).chars().take(8).collect();
-    Some(format!("readiness/open-cases/{}/{}-{mark}.json", case.case_id, now.format("%Y%m%d")))
+    let name = |what: &str| format!("readiness/open-cases/{}/{mark}-{what}.json", case.case_id);
+    Some(Kept { seen: name("seen"), told: name(&when) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::verify::{
+        INTERFACES, NO_INBOUND, OUTBOUND, STOP_PROTECTION, TERMINATION_PROTECTION, VOLUMES_KEPT,
+    };
     use crate::sample;
     use chrono::TimeDelta;
-    use stasis_model::baseline::Observed;
-    use stasis_model::facts::VerifyFacts;
+    use stasis_model::baseline::{Instance, Interface, Observed, Protection};
+    use stasis_model::facts::{Allows, Peer, Rule, VerifyFacts};
     use stasis_model::stage::StageStatus;
 
     fn facts(of: VerifyFacts) -> HeldFacts {
@@ -89,37 +121,89 @@ mod tests {
         }
     }
 
+    fn said(facts: &HeldFacts) -> Standing {
+        standing(&sample::case(), &report(Stage::Verify, 1), Some(facts))
+    }
+
+    type Change = fn(&mut HeldFacts);
+
+    fn protection(facts: &mut HeldFacts) -> &mut Protection {
+        let Observed::Known(protection) = &mut facts.protection else { panic!("a sample") };
+        protection
+    }
+
+    fn instance(facts: &mut HeldFacts) -> &mut Instance {
+        let Observed::Known(instance) = &mut facts.instance else { panic!("a sample") };
+        instance
+    }
+
+    fn interfaces(facts: &mut HeldFacts) -> &mut Vec<Interface> {
+        let Observed::Known(interfaces) = &mut facts.network.interfaces else { panic!("a sample") };
+        interfaces
+    }
+
+    fn add_rule(facts: &mut HeldFacts, egress: bool) {
+        let allows =
+            Allows { protocol: "-1".to_owned(), from_port: -1, to_port: -1, peer: Peer::Cidr4("0.0.0.0/0".to_owned()) };
+        for vpc in facts.network.vpcs.values_mut() {
+            if let Observed::Known(Some(group)) = &mut vpc.group {
+                group.rules.push(Rule { egress, allows: allows.clone() });
+            }
+        }
+    }
+
     #[test]
-    fn what_is_as_it_was_left_is_held_and_each_change_is_named() {
-        let case = sample::case();
-        let verified = report(Stage::Verify, 1);
-        assert_eq!(standing(&case, &verified, &facts(sample::contained())), Standing::Held);
-        type Change = fn(&mut VerifyFacts);
-        let changes: [(&str, Change); 4] = [
-            ("every interface in the quarantine group only", |f| {
-                let Observed::Known(interfaces) = &mut f.quarantine.interfaces else { panic!() };
-                interfaces[0].groups = vec!["sg-0eeeeeeeeeeeeeee1".parse().expect("id")];
+    fn what_is_as_it_was_left_is_no_news_and_each_change_is_named() {
+        assert_eq!(said(&facts(sample::contained())), Standing::AsVerified);
+        let changes: [(&str, Change); 8] = [
+            (INTERFACES, |f| interfaces(f)[0].groups = vec!["sg-0eeeeeeeeeeeeeee1".parse().expect("id")]),
+            (INTERFACES, |f| {
+                let mut other = interfaces(f)[0].clone();
+                other.groups = vec!["sg-0eeeeeeeeeeeeeee1".parse().expect("id")];
+                interfaces(f).push(other);
             }),
-            ("termination protection on", |f| {
-                let Observed::Known(protection) = &mut f.protection else { panic!() };
-                protection.termination = false;
-            }),
-            ("instance online", |f| {
-                let Observed::Known(instance) = &mut f.instance else { panic!() };
-                instance.state = "stopping".to_owned();
-            }),
-            ("volumes kept on termination", |f| {
-                let Observed::Known(instance) = &mut f.instance else { panic!() };
-                instance.volumes[0].delete_on_termination = true;
-            }),
+            (NO_INBOUND, |f| add_rule(f, false)),
+            (OUTBOUND, |f| add_rule(f, true)),
+            (TERMINATION_PROTECTION, |f| protection(f).termination = false),
+            (STOP_PROTECTION, |f| protection(f).stop = false),
+            (INSTANCE_ONLINE, |f| instance(f).state = "stopped".to_owned()),
+            (VOLUMES_KEPT, |f| instance(f).volumes[0].delete_on_termination = true),
         ];
         for (name, change) in changes {
-            let mut now = sample::contained();
+            let mut now = facts(sample::contained());
             change(&mut now);
-            let said = standing(&case, &verified, &facts(now));
-            let known: Vec<&str> = verified.checks.iter().map(|check| check.name.as_str()).collect();
-            assert_eq!(names(&said).len(), 1, "{name}: {said:?}, of {known:?}");
+            let said = said(&now);
+            assert_eq!(names(&said), [name]);
+            let again = to_hold_again(&said);
+            assert_eq!(again.as_deref(), Some(name).filter(|name| *name != INSTANCE_ONLINE));
         }
+    }
+
+    #[test]
+    fn an_instance_that_is_gone_is_said_to_be_gone_and_nothing_else() {
+        for state in ["terminated", "shutting-down"] {
+            let mut now = facts(sample::contained());
+            instance(&mut now).state = state.to_owned();
+            interfaces(&mut now).clear();
+            assert_eq!(said(&now), Standing::Gone);
+        }
+        assert_eq!(standing(&sample::case(), &report(Stage::Verify, 1), None), Standing::Gone);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_gone_or_cannot_be_read_is_no_rule_that_somebody_added() {
+        let mut gone = facts(sample::contained());
+        let mut unread = gone.clone();
+        for vpc in gone.network.vpcs.values_mut() {
+            if let Observed::Known(endpoints) = &mut vpc.endpoints {
+                endpoints.services.clear();
+            }
+        }
+        assert_eq!(said(&gone), Standing::AsVerified, "its rules are those of then");
+        add_rule(&mut gone, true);
+        assert_eq!(names(&said(&gone)), [OUTBOUND]);
+        unread.network.vpcs.values_mut().for_each(|vpc| vpc.endpoints = Observed::Unknown("throttled".to_owned()));
+        assert!(matches!(said(&unread), Standing::Unknown { why } if why.contains("throttled")));
     }
 
     #[test]
@@ -128,7 +212,7 @@ mod tests {
         let mut verified = report(Stage::Verify, 1);
         let mut now = sample::contained();
         now.protection = Observed::Unknown("ec2:DescribeInstanceAttribute failed: Denied".to_owned());
-        let unread = standing(&case, &verified, &facts(now.clone()));
+        let unread = standing(&case, &verified, Some(&facts(now.clone())));
         assert!(matches!(&unread, Standing::Unknown { why } if why.contains("Denied")), "{unread:?}");
         // The run had said so itself.
         verified
@@ -136,7 +220,7 @@ mod tests {
             .iter_mut()
             .filter(|check| check.name.contains("protection") || check.name.contains("shutdown"))
             .for_each(|check| check.status = CheckStatus::Fail);
-        assert_eq!(standing(&case, &verified, &facts(now)), Standing::Held);
+        assert_eq!(standing(&case, &verified, Some(&facts(now))), Standing::AsVerified);
     }
 
     #[test]
@@ -148,16 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_once_a_day_for_the_same() {
+    fn people_are_told_once_a_day_for_the_same_and_anew_for_anything_else() {
         let case = sample::case();
         let at = |hours| case.opened_at + TimeDelta::hours(hours);
-        let undone =
-            |name: &str| Standing::Undone { changed: vec![Check::of(name, "", false, "")], verified_at: at(0) };
-        let key = |standing: &Standing, hours| told_key(&case, standing, at(hours));
-        assert_eq!(key(&undone("a"), 0), key(&undone("a"), 0));
-        assert_ne!(key(&undone("a"), 0), key(&undone("a"), 24));
-        assert_ne!(key(&undone("a"), 0), key(&undone("b"), 0));
-        assert!(key(&undone("a"), 0).is_some_and(|key| key.starts_with("readiness/open-cases/case-")));
-        assert_eq!((key(&Standing::Held, 0), key(&Standing::Unverified, 0)), (None, None));
+        let undone = |observed: &str, verified: i64| Standing::Undone {
+            changed: vec![Check::of("a", "", false, observed)],
+            verified_at: at(verified),
+        };
+        let kept = |standing: &Standing, hours| kept(&case, standing, at(hours)).expect("something to tell");
+        let first = kept(&undone("x", 0), 0);
+        assert_eq!(first, kept(&undone("x", 0), 1));
+        let tomorrow = kept(&undone("x", 0), 24);
+        assert!(first.told != tomorrow.told && first.seen == tomorrow.seen);
+        // Undone in another way, or once more after it was verified anew.
+        for other in [undone("y", 0), undone("x", 1), Standing::Gone, Standing::Unknown { why: "w".to_owned() }] {
+            let other = kept(&other, 0);
+            assert!(other.told != first.told && other.seen != first.seen, "{other:?}");
+        }
+        assert_eq!(kept(&Standing::Gone, 0), kept(&Standing::Gone, 240), "once");
+        assert!(first.told.starts_with("readiness/open-cases/case-"));
+        let none = |standing: &Standing| super::kept(&case, standing, at(0)).is_none();
+        assert!(none(&Standing::AsVerified) && none(&Standing::Unverified));
     }
 }

@@ -6,9 +6,10 @@ use crate::triage::{BY_HAND, json};
 use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
 use stasis_decide::joining::{self, Joining, Progress, Run, TELLING};
+use stasis_decide::open_cases;
 use stasis_model::case::{Case, Claim, Decided, Mode, TakenOver, Takeover, claim_key, takeovers};
 use stasis_model::memory::MemoryTools;
-use stasis_model::stage::Stage;
+use stasis_model::stage::{Stage, StageReport};
 use stasis_model::{SCHEMA, now};
 
 /// How often it is decided anew where another run takes the case at the same moment.
@@ -47,12 +48,15 @@ pub(crate) async fn join(
             return Ok(Joined::Ours { case: Box::new(case), is_new: false });
         }
         let run = run_of(cloud, &case).await?;
-        let progress = if joining::needs_progress(&case, &run, wanted.decision) {
+        let progress = if joining::needs_progress(&case, &run, wanted.decision, is_asked) {
             let telling: &[Stage] = if is_asked { &Stage::ALL } else { &TELLING };
             let newest = cloud.newest_reports(&case.case_id, telling).await?;
             let mut progress = joining::progress(&case, &newest, is_asked);
             // What was cut off once may have been put back by somebody since: AWS says, not the report of then.
             progress.is_cut_off = progress.is_cut_off && is_still_cut_off(cloud, &case).await?;
+            if is_asked {
+                progress.undone = undone(cloud, &case, &newest).await?;
+            }
             progress
         } else {
             Progress::default()
@@ -87,6 +91,15 @@ async fn is_still_cut_off(cloud: &Cloud, case: &Case) -> Result<bool, HandlerErr
         }
         said => Ok(said?),
     }
+}
+
+/// What was undone since a run verified it, in a few words.
+async fn undone(cloud: &Cloud, case: &Case, newest: &[StageReport]) -> Result<Option<String>, HandlerError> {
+    // A run that took it over a moment ago is about to hold it again.
+    let verified = open_cases::verified(newest).filter(|verified| verified.finished_at >= case.worked_on_since());
+    let Some(verified) = verified else { return Ok(None) };
+    let facts = cloud.held_facts(case).await?;
+    Ok(open_cases::to_hold_again(&open_cases::standing(case, verified, facts.as_ref())))
 }
 
 /// What the run of a case does.

@@ -38,16 +38,22 @@ pub(crate) async fn look(
         .collect()
         .await;
     let mut said = OpenCases { schema: SCHEMA, checked_at, cases: Vec::new(), unasked: 0 };
+    let mut failed = None;
     for one in looked {
-        match one? {
-            Looked::Case(case) => said.cases.push(case),
-            Looked::Closed => {}
-            Looked::Unasked => said.unasked += 1,
+        match one {
+            Ok(Looked::Case(case)) => said.cases.push(case),
+            Ok(Looked::Closed) => {}
+            Ok(Looked::Unasked) => said.unasked += 1,
+            Err(error) => {
+                tracing::error!(error = error.name(), %error, "an open case could not be looked at");
+                failed = failed.or(Some(error));
+            }
         }
     }
     let undone = said.cases.iter().filter(|one| matches!(one.standing, Standing::Undone { .. })).count();
     tracing::info!(cases = said.cases.len(), undone, unasked = said.unasked, "open cases were looked at");
-    Ok(said)
+    // What is wrong with one keeps no other from being looked at, and is no success: an alarm hears of it.
+    failed.map_or(Ok(said), Err)
 }
 
 /// What became of a claim.
@@ -60,23 +66,14 @@ enum Looked {
     Unasked,
 }
 
-/// One of them. What is wrong with one keeps no other from being looked at.
+/// One of them.
 async fn one(cloud: &Cloud, topic: &str, claim: Claim, at: Timestamp) -> Result<OpenCase, HandlerError> {
-    let looked = async {
-        let case = cloud.case(&claim.case_id).await?;
-        let case = case.ok_or_else(|| HandlerError::EvidenceAtRisk("it is claimed and has no case.json".to_owned()))?;
-        let standing = standing(cloud, &case).await?;
-        tell(cloud, topic, &case, &standing, at).await?;
-        Ok::<_, HandlerError>(standing)
-    };
-    let standing = match looked.await {
-        Err(error) if error.is_retryable() => return Err(error),
-        Err(error) => {
-            tracing::error!(error = error.name(), %error, case = %claim.case_id, "an open case could not be looked at");
-            Standing::Unknown { why: error.to_string() }
-        }
-        Ok(standing) => standing,
-    };
+    let case = cloud.case(&claim.case_id).await?;
+    let case = case.ok_or_else(|| {
+        HandlerError::EvidenceAtRisk(format!("case {} is claimed and has no case.json", claim.case_id))
+    })?;
+    let standing = standing(cloud, &case).await?;
+    tell(cloud, topic, &case, &standing, at).await?;
     let instance = claim.instance;
     Ok(OpenCase {
         case_id: claim.case_id,
@@ -92,24 +89,25 @@ async fn standing(cloud: &Cloud, case: &Case) -> Result<Standing, HandlerError> 
     let Some(verified) = open_cases::verified(&newest) else { return Ok(Standing::Unverified) };
     let place = &case.instance;
     Ok(match cloud.beside_for_readiness(&place.account, &place.region, &case.case_id).await {
-        Ok(there) => open_cases::standing(case, verified, &there.held_facts(case).await),
+        Ok(there) => open_cases::standing(case, verified, there.held_facts(case).await?.as_ref()),
+        Err(error) if error.is_retryable() => return Err(error.into()),
         Err(error) => Standing::Unknown { why: error.to_string() },
     })
 }
 
-/// Has people told, once a day for the same.
+/// Has people told: at the second look in a row that sees it, and once a day for the same.
 async fn tell(cloud: &Cloud, topic: &str, case: &Case, standing: &Standing, at: Timestamp) -> Result<(), HandlerError> {
     let notice = report::notice_of_open_case(case, standing, &cloud.home().region);
-    let (Some(key), Some(notice)) = (open_cases::told_key(case, standing, at), notice) else { return Ok(()) };
-    tracing::warn!(target: "audit", case = %case.case_id, instance = %case.instance.instance_id, key, "not held as it was verified");
+    let (Some(kept), Some(notice)) = (open_cases::kept(case, standing, at), notice) else { return Ok(()) };
+    let instance = &case.instance.instance_id;
+    tracing::warn!(target: "audit", case = %case.case_id, %instance, mark = kept.seen, "not as it was verified");
     let body = serde_json::to_vec_pretty(standing)
-        .map_err(|error| HandlerError::Bug(format!("what became of a case cannot be written as JSON: {error}")))?;
-    // Told first: told twice does less harm than never.
-    if cloud.fetch(&key).await?.is_none() {
+        .map_err(|error| HandlerError::Bug(format!("how a case stands cannot be written as JSON: {error}")))?;
+    let Created::Exists = cloud.create(&kept.seen, "application/json", body.clone()).await? else { return Ok(()) };
+    // Told first, written down then: told twice does less harm than never.
+    if cloud.fetch(&kept.told).await?.is_none() {
         publish(cloud, topic, &notice).await?;
-        if let Created::Exists = cloud.create(&key, "application/json", body).await? {
-            tracing::info!(key, "another call told of it at the same moment");
-        }
+        cloud.create(&kept.told, "application/json", body).await?;
     }
     Ok(())
 }

@@ -173,18 +173,31 @@ pub struct Command {
     pub command_id: String,
     /// Systems Manager's status, such as `InProgress` or `Success`.
     pub status: String,
-    /// Whether Systems Manager never got it to the agent: nothing was begun at the host.
-    pub undelivered: bool,
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// Its steps.
     pub steps: Vec<CommandStep>,
 }
 
+/// After so long no agent begins with a command of ours any more: twice what is asked for when it is sent.
+const DELIVERED_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(120);
+
 impl Command {
     /// Whether nothing more will come of it.
     pub fn is_over(&self) -> bool {
         !matches!(self.status.as_str(), "Pending" | "InProgress" | "Delayed" | "Cancelling")
+    }
+
+    /// Whether nothing says that an agent ever began with it. Systems Manager has none begin after the time for its delivery
+    /// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>), and calls it timed out much later.
+    pub fn never_began(&self) -> bool {
+        let waits = matches!(self.status.as_str(), "Pending" | "Delayed" | "TimedOut");
+        waits && self.steps.iter().all(|step| step.status == "Pending" && !step.has_output)
+    }
+
+    /// Whether it is one that a run of the case begun later must look to: not one that never began, and cannot begin any more.
+    pub fn counts_for(&self, case: &crate::case::Case) -> bool {
+        !self.never_began() || self.requested_at + DELIVERED_WITHIN >= case.worked_on_since()
     }
 }
 

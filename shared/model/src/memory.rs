@@ -161,6 +161,12 @@ pub struct MemoryFacts {
 }
 
 impl MemoryFacts {
+    /// Whether the host has sent anything.
+    pub fn has_arrived(&self) -> bool {
+        let parts = self.upload.as_ref().is_some_and(|upload| !upload.parts.is_empty());
+        parts || self.summary.is_some() || self.image.is_some()
+    }
+
     /// Before anything was begun.
     pub fn unbegun(agent: Observed<Option<Agent>>, machine: Observed<Machine>) -> Self {
         Self {
@@ -296,7 +302,7 @@ pub struct Acquisition {
     pub kernel: Option<Kernel>,
     /// The Run Command invocation.
     pub command_id: Option<String>,
-    /// Whether its command never reached the agent.
+    /// Whether nothing says that an agent ever began with its command, and nothing arrived.
     #[serde(default)]
     pub undelivered: bool,
     /// What the reader of the image must know.
@@ -309,7 +315,7 @@ impl Acquisition {
         self.received_bytes > 0
     }
 
-    /// Whether it still counts. Where no command reached the agent, nothing was begun at the host, and a later run of the case
+    /// Whether it still counts. Where no agent began with a command, nothing was begun at the host, and a later run of the case
     /// tries again: what was in the way may be mended by then.
     pub fn stands(&self, case: &Case) -> bool {
         let is_begun = self.command_id.is_some() && !self.undelivered;

@@ -11,15 +11,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Standing {
-    /// As its run left it.
-    Held,
-    /// Somebody changed it since.
+    /// As AWS confirmed it when its run verified it last.
+    AsVerified,
+    /// Something was undone since.
     Undone {
         /// What passed when it was verified last, and does not now.
         changed: Vec<Check>,
         /// When it was verified.
         verified_at: Timestamp,
     },
+    /// There is no such instance any more.
+    Gone,
     /// No run has verified it yet, or it is being released: nothing to compare with.
     Unverified,
     /// Whether it is held could not be read.

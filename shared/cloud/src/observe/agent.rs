@@ -71,11 +71,10 @@ impl Cloud {
         let Some((command_id, listed)) = ours.and_then(|c| Some((c.command_id()?, c))) else { return Ok(None) };
         let invocation = self.invocation(id, command_id).await?;
         let requested_at = listed.requested_date_time().and_then(time).unwrap_or(case.opened_at);
-        let found = match invocation {
+        Ok(Some(match invocation {
             Some(invocation) => Command {
                 command_id: command_id.to_owned(),
                 status: invocation.status().map_or("Pending", |s| s.as_str()).to_owned(),
-                undelivered: invocation.status_details().is_some_and(is_undelivered),
                 requested_at,
                 steps: invocation.command_plugins().iter().filter_map(step).collect(),
             },
@@ -83,13 +82,10 @@ impl Cloud {
             None => Command {
                 command_id: command_id.to_owned(),
                 status: "Pending".to_owned(),
-                undelivered: false,
                 requested_at,
                 steps: Vec::new(),
             },
-        };
-        // A later run of the case tries again what never reached the host.
-        Ok(Some(found).filter(|found| !found.undelivered || found.requested_at >= case.worked_on_since()))
+        }))
     }
 
     async fn invocation(&self, id: &str, command_id: &str) -> Result<Option<CommandInvocation>, CloudError> {
@@ -104,13 +100,6 @@ impl Cloud {
             .map_err(|error| CloudError::from_sdk(INVOCATIONS, command_id, &error))?;
         Ok(answer.command_invocations().iter().find(|i| i.instance_id() == Some(id)).cloned())
     }
-}
-
-/// Whether a status says that the agent never got the command. AWS writes it with and without blanks
-/// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>).
-fn is_undelivered(details: &str) -> bool {
-    let word: String = details.chars().filter(|c| !c.is_whitespace()).collect();
-    matches!(word.as_str(), "DeliveryTimedOut" | "Undeliverable")
 }
 
 fn step(from: &aws_sdk_ssm::types::CommandPlugin) -> Option<CommandStep> {

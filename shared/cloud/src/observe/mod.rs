@@ -115,13 +115,21 @@ impl Cloud {
         self.acls_of_subnets(&case.baseline.instance.interfaces.iter().map(|i| i.subnet_id.clone()).collect()).await
     }
 
-    /// What is asked about the instance of an open case: whether it is held.
-    pub async fn held_facts(&self, case: &Case) -> HeldFacts {
+    /// What is asked about the instance of an open case: whether it is held. None where EC2 knows no such instance any more.
+    ///
+    /// # Errors
+    /// Where the instance cannot be described for a passing reason.
+    pub async fn held_facts(&self, case: &Case) -> Result<Option<HeldFacts>, CloudError> {
         let id = &case.instance.instance_id;
         let (described, protection, network) =
             join3(self.instance(id), self.protection(id), self.network_facts(case)).await;
+        match described {
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_retryable() => return Err(error),
+            _ => {}
+        }
         let instance = described.map(|(instance, _)| instance);
-        HeldFacts { instance: instance.into(), protection: protection.into(), network }
+        Ok(Some(HeldFacts { instance: instance.into(), protection: protection.into(), network }))
     }
 
     /// What capture reads.
@@ -136,7 +144,7 @@ impl Cloud {
         if matches!(agent, Observed::Known(None)) {
             return Ok(CaptureFacts { agent, command: None });
         }
-        Ok(CaptureFacts { agent, command: command? })
+        Ok(CaptureFacts { agent, command: command?.filter(|command| command.counts_for(case)) })
     }
 
     /// What verify reads: everything again.

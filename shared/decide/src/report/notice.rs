@@ -5,6 +5,7 @@ use crate::text::one_line;
 use crate::triage;
 use serde_json::json;
 use stasis_model::case::{Case, Decided, InstanceRef, Language};
+use stasis_model::check::Check;
 use stasis_model::ids::{CaseId, Region};
 use stasis_model::open_cases::Standing;
 use stasis_model::outcome::RunStatus;
@@ -112,44 +113,53 @@ pub fn notice_of_opening(case: &Case, home: &Region) -> Notice {
     }
 }
 
-/// What to tell of an open case whose instance is no longer held as its run left it, or that cannot be looked at any more.
-/// None where there is nothing to tell.
+/// What to tell of an open case whose instance is not as AWS confirmed it any more, or that cannot be looked at. None where
+/// there is nothing to tell.
 pub fn notice_of_open_case(case: &Case, standing: &Standing, home: &Region) -> Option<Notice> {
-    let id = &case.instance.instance_id;
+    let instance = &case.instance;
+    let (id, case_id) = (&instance.instance_id, &case.case_id);
+    let place = format!("--account {} --instance-region {}", instance.account, instance.region);
     let (word, what) = match standing {
-        Standing::Held | Standing::Unverified => return None,
+        Standing::AsVerified | Standing::Unverified => return None,
         Standing::Undone { changed, verified_at } => {
-            let lines: String = changed
-                .iter()
-                .map(|check| {
-                    let observed = one_line(&check.observed, TEXT_MOST);
-                    format!("- {}: expected {}; it is: {observed}\n", check.name, check.expected)
-                })
-                .collect();
+            let line = |check: &Check| {
+                let observed = one_line(&check.observed, TEXT_MOST);
+                format!("- {}: expected {}; it is: {observed}\n", check.name, check.expected)
+            };
+            let lines: String = changed.iter().map(line).collect();
+            let again = if case.contains() {
+                format!("To hold it again, in the same case: stasis contain {id} {place}")
+            } else {
+                "The case leaves it on the network: mend it by hand (stasis contain would cut it off)".to_owned()
+            };
             let since = verified_at.format("%Y-%m-%d %H:%M UTC");
-            (
-                "UNDONE",
-                format!(
-                    "is no longer held as it was when AWS confirmed it on {since}. Somebody changed since then:\n{lines}"
-                ),
-            )
+            let what = format!(
+                "is not as AWS confirmed it on {since}. What is different:\n{lines}\nStasis has changed nothing now. Who did it is in CloudTrail.\n{again}\n\
+                 If it was meant: stasis release {case_id} --reason \"...\"\nThis is told once a day until it is mended."
+            );
+            ("UNDONE", what)
         }
-        Standing::Unknown { why } => (
-            "NOT SEEN",
-            format!(
-                "cannot be looked at, so that nobody knows whether it is still held:\n- {}\n",
-                one_line(why, TEXT_MOST)
-            ),
-        ),
+        Standing::Gone => {
+            let what = "does not exist any more, or is being terminated. There is nothing left to hold; what was kept of it stays, and is in the report.\nWho ended it is in CloudTrail. This is told once.".to_owned();
+            ("GONE", what)
+        }
+        Standing::Unknown { why } => {
+            let why = one_line(why, TEXT_MOST);
+            let what = format!(
+                "cannot be looked at, so that nobody knows whether it is still held:\n- {why}\n\nThis is told once a day until it is mended."
+            );
+            ("NOT SEEN", what)
+        }
     };
     let body = format!(
-        "Instance {id} of open case {} {what}\nStasis has changed nothing. Who did it is in CloudTrail. To hold it again, in the same case: stasis contain {id}\nIf it was meant, release the case: stasis release {0}\nTicket {}. It is told once a day until it is mended.\n{}",
-        case.case_id,
+        "Instance {id} in account {}, region {}, of open case {case_id} {what}\nTicket {}.\n{}",
+        instance.account,
+        instance.region,
         case.ticket,
         links(case, home),
     );
     let title = format!("Stasis {word}: {id} ({})", case.ticket);
-    Some(Notice { subject: subject(&title), body, case: Some(case.case_id.clone()) })
+    Some(Notice { subject: subject(&title), body, case: Some(case_id.clone()) })
 }
 
 /// How many instances a message on readiness names; the others are in what was written down.
@@ -298,6 +308,39 @@ mod tests {
     use crate::report::conclude;
     use crate::report::tests::worked;
     use crate::sample;
+
+    #[test]
+    fn an_open_case_that_is_held_is_no_news_and_what_was_undone_is_named_with_what_to_do() {
+        let (case, home) = (sample::case(), sample::case().instance.region);
+        let about = |standing: &Standing| notice_of_open_case(&case, standing, &home);
+        assert!(about(&Standing::AsVerified).is_none() && about(&Standing::Unverified).is_none());
+        let observed = format!("eni-1 in sg-production\nStasis RELEASED: {}", "x".repeat(5000));
+        let undone = Standing::Undone {
+            changed: vec![Check::of(
+                "every interface in the quarantine group only",
+                "the quarantine group",
+                false,
+                observed,
+            )],
+            verified_at: case.opened_at,
+        };
+        let said = about(&undone).expect("a notice");
+        let id = case.instance.instance_id.as_str();
+        assert!(said.subject.starts_with(&format!("Stasis UNDONE: {id}")), "{}", said.subject);
+        for part in [
+            "sg-production",
+            "Stasis has changed nothing",
+            &format!("stasis contain {id}"),
+            &format!("stasis release {}", case.case_id),
+        ] {
+            assert!(said.body.contains(part), "{part}: {}", said.body);
+        }
+        assert!(!said.body.contains("\nStasis RELEASED") && said.body.len() < 2500, "{}", said.body);
+        assert_eq!(said.case, Some(case.case_id.clone()));
+        let unseen =
+            about(&Standing::Unknown { why: "sts:AssumeRole failed: AccessDenied".to_owned() }).expect("a notice");
+        assert!(unseen.subject.contains("NOT SEEN") && unseen.body.contains("AccessDenied"), "{unseen:?}");
+    }
 
     #[test]
     fn the_subject_always_fits_sns() {
