@@ -5,7 +5,7 @@ use futures::future::{join, try_join_all};
 use stasis_model::case::{Case, Takeover, prefix, takeovers};
 use stasis_model::ids::CaseId;
 use stasis_model::stage::{Stage, StageReport};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Cloud {
     /// A case as it stands; none where there is none of this id.
@@ -34,6 +34,35 @@ impl Cloud {
             Some(number) => self.fetch_json(&format!("{folder}{number}.json")).await,
             None => Ok(None),
         }
+    }
+
+    /// A report of a stage by its number; none where there is none.
+    ///
+    /// # Errors
+    /// Where the case file cannot be read.
+    pub async fn stage_report(
+        &self,
+        id: &CaseId,
+        stage: Stage,
+        attempt: u32,
+    ) -> Result<Option<StageReport>, CloudError> {
+        self.fetch_json(&format!("{}stages/{stage}/{attempt}.json", prefix(id))).await
+    }
+
+    /// The executions of all runs that have worked on a case.
+    ///
+    /// # Errors
+    /// Where the case file cannot be read.
+    pub async fn executions_of(&self, case: &Case) -> Result<BTreeSet<String>, CloudError> {
+        let numbers = 1..=case.takeover();
+        let folder = takeovers(&case.case_id);
+        let read = numbers.map(async |number| self.fetch_json::<Takeover>(&format!("{folder}{number}.json")).await);
+        let mut executions: BTreeSet<String> = case.execution.iter().cloned().collect();
+        for takeover in try_join_all(read).await?.into_iter().flatten() {
+            executions.extend(takeover.taken_over.from);
+            executions.insert(takeover.execution);
+        }
+        Ok(executions)
     }
 
     /// The newest report of each of these stages, where there is one.

@@ -37,10 +37,15 @@ pub fn comment(case: &Case) -> String {
 
 /// What capture does next, at the time `now`.
 pub fn plan(case: &Case, facts: &CaptureFacts, now: Timestamp) -> Plan {
-    match &facts.command {
+    match facts.command.as_ref().filter(|sent| sent.counts_for(case, delivery_seconds(case))) {
         Some(command) => follow(case, facts, command, now),
         None => start(case, facts),
     }
+}
+
+/// How long its delivery may take.
+fn delivery_seconds(case: &Case) -> i32 {
+    i32::try_from(case.policy.capture_limit_seconds.max(LEAST_DELIVERY_SECONDS)).unwrap_or(i32::MAX)
 }
 
 /// Sends the command, unless there is nobody to send it to.
@@ -77,8 +82,7 @@ fn start(case: &Case, facts: &CaptureFacts) -> Plan {
         instance: instance.clone(),
         document: case.policy.capture_document.clone(),
         output_prefix: output_prefix(case),
-        delivery_seconds: i32::try_from(case.policy.capture_limit_seconds.max(LEAST_DELIVERY_SECONDS))
-            .unwrap_or(i32::MAX),
+        delivery_seconds: delivery_seconds(case),
     }]);
     plan.next = Next::Wait(FIRST_WAIT);
     plan
@@ -165,6 +169,7 @@ mod tests {
     use crate::sample;
     use chrono::TimeDelta;
     use stasis_model::baseline::Agent;
+    use stasis_model::case::TakenOver;
 
     fn facts(status: Option<&str>, steps: &[(&str, &str, bool)]) -> CaptureFacts {
         let case = sample::case();
@@ -173,6 +178,7 @@ mod tests {
             command: status.map(|status| Command {
                 command_id: "c-1".to_owned(),
                 status: status.to_owned(),
+                undelivered: false,
                 requested_at: case.opened_at,
                 steps: steps
                     .iter()
@@ -194,6 +200,30 @@ mod tests {
 
     fn after(seconds: i64) -> Timestamp {
         sample::case().opened_at + TimeDelta::seconds(seconds)
+    }
+
+    #[test]
+    fn what_no_agent_began_with_is_sent_again_by_a_later_run_once_it_cannot_be_delivered_any_more() {
+        let taken_over = |seconds| {
+            let at = sample::case().opened_at + TimeDelta::seconds(seconds);
+            Case { taken_over: Some(TakenOver { number: 1, from: None, why: "w".to_owned(), at }), ..sample::case() }
+        };
+        let limit = sample::case().policy.capture_limit_seconds;
+        let sends = |case: &Case, facts: &CaptureFacts| {
+            let now = case.worked_on_since() + TimeDelta::seconds(1);
+            plan(case, facts, now).actions().any(|action| matches!(action, Action::SendCommand { .. }))
+        };
+        let waits = facts(Some("Pending"), &[("unix", "Pending", false)]);
+        let mut undelivered = facts(Some("TimedOut"), &[("unix", "TimedOut", false)]);
+        assert!(!sends(&taken_over(limit + 61), &undelivered), "nobody says that it was not delivered");
+        undelivered.command.as_mut().expect("one").undelivered = true;
+        for never in [&waits, &undelivered] {
+            assert!(!sends(&taken_over(limit + 60), never), "an agent may still take it");
+            assert!(sends(&taken_over(limit + 61), never));
+            assert!(!sends(&sample::case(), never), "it is this run's own");
+        }
+        let said = facts(Some("TimedOut"), &[("unix", "TimedOut", true)]);
+        assert!(!sends(&taken_over(limit + 61), &said));
     }
 
     #[test]

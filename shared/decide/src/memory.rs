@@ -55,7 +55,7 @@ pub fn plan(case: &Case, facts: &MemoryFacts, now: Timestamp, tried: &[ActionRec
     if let Some(outcome) = &facts.outcome {
         return finished(case, outcome, facts.image.as_ref());
     }
-    match &facts.command {
+    match facts.command.as_ref().filter(|sent| facts.has_arrived() || sent.counts_for(case, DELIVERY_SECONDS)) {
         None => start(case, facts, now),
         Some(command) => follow(case, facts, command, now, tried),
     }
@@ -598,7 +598,13 @@ mod tests {
     }
 
     fn command(status: &str) -> Command {
-        Command { command_id: "c".to_owned(), status: status.to_owned(), requested_at: after(0), steps: Vec::new() }
+        Command {
+            command_id: "c".to_owned(),
+            status: status.to_owned(),
+            undelivered: false,
+            requested_at: after(0),
+            steps: Vec::new(),
+        }
     }
 
     fn upload(sizes: &[u64]) -> Upload {
@@ -784,8 +790,18 @@ mod tests {
         let sent = MemoryFacts { upload: Some(upload(&[8 * MIB])), ..lost };
         assert!(sent.has_arrived());
         // A later run does not follow it, and one that is not much later does.
-        assert!(!command("Pending").counts_for(&over(1)) && command("Pending").counts_for(&case()));
-        assert!(command("InProgress").counts_for(&over(1)) && command("Failed").counts_for(&over(1)));
+        let next =
+            |command: Command| plan(&over(1), &MemoryFacts { command: Some(command), ..facts() }, after(7201), &[]);
+        for gone in [command("Pending"), Command { undelivered: true, ..command("TimedOut") }] {
+            let next = next(gone);
+            assert!(matches!(next.actions().next(), Some(Action::BeginUpload { .. })), "{next:?}");
+        }
+        for other in ["InProgress", "Failed", "TimedOut"] {
+            let next = next(command(other));
+            assert!(!matches!(next.actions().next(), Some(Action::BeginUpload { .. })), "{other}: {next:?}");
+        }
+        let soon = Command { requested_at: after(7100), ..command("Pending") };
+        assert_eq!(next(soon).actions().count(), 0, "it may still be delivered");
         // Each has a file of its own.
         assert_eq!([0, 1, 12].map(outcome_name), ["acquisition.json", "acquisition-1.json", "acquisition-12.json"]);
         assert!([0, 1, 12].map(outcome_name).iter().all(|name| is_outcome(name)) && !is_outcome("manifest-1.json"));

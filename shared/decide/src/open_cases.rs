@@ -1,41 +1,89 @@
 //! Open cases: whether an instance is still held as it was when its run verified it last. It says what was undone since, and
 //! never what a run has said already.
 
-use crate::checks::verify::INSTANCE_ONLINE;
+use crate::checks::verify::{INSTANCE_ONLINE, INTERFACES};
 use crate::verify;
+use chrono::TimeDelta;
 use stasis_model::Timestamp;
 use stasis_model::case::Case;
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::open_cases::{HeldFacts, Standing};
 use stasis_model::stage::{Stage, StageReport};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages whose newest report tells how an instance was left.
 pub const TELLING: [Stage; 2] = [Stage::Verify, Stage::Release];
 
-/// The report that the instance is compared with: the newest of verify, unless a release began since.
-pub fn verified(newest: &[StageReport]) -> Option<&StageReport> {
+/// The newest report of verify by the run that works on the case now, unless a release began since.
+pub fn verified<'a>(case: &Case, newest: &'a [StageReport]) -> Option<&'a StageReport> {
     let of = |stage: Stage| newest.iter().find(|report| report.stage == stage);
     let released_at = of(Stage::Release).map(|report| report.finished_at);
-    of(Stage::Verify).filter(|verified| released_at.is_none_or(|released| released < verified.finished_at))
+    // A run that took the case over a moment ago is about to hold it again.
+    of(Stage::Verify)
+        .filter(|verified| verified.finished_at >= case.worked_on_since())
+        .filter(|verified| released_at.is_none_or(|released| released < verified.finished_at))
+}
+
+/// What AWS has confirmed of an instance, each check at its newest pass: verify looks again for half an hour and more, and what
+/// it has seen undone by then is no less undone.
+#[derive(Debug, Clone)]
+pub struct Confirmed {
+    passed: BTreeMap<String, (Check, Timestamp)>,
+    lacking: BTreeSet<String>,
+}
+
+impl Confirmed {
+    /// By the newest report.
+    pub fn by(newest: &StageReport) -> Self {
+        let names = newest.checks.iter().filter(|check| verify::is_held(check)).map(|check| check.name.clone());
+        let mut confirmed = Self { passed: BTreeMap::new(), lacking: names.collect() };
+        confirmed.and_before(newest);
+        confirmed
+    }
+
+    /// And by one before it.
+    pub fn and_before(&mut self, report: &StageReport) {
+        for check in report.checks.iter().filter(|check| check.passed()) {
+            if self.lacking.remove(&check.name) {
+                self.passed.insert(check.name.clone(), (check.clone(), report.finished_at));
+            }
+        }
+    }
+
+    /// Whether a report before may confirm what none has yet.
+    pub fn lacks_any(&self) -> bool {
+        !self.lacking.is_empty()
+    }
 }
 
 /// States in which there is nothing left to hold.
 const GONE: [&str; 2] = ["shutting-down", "terminated"];
 
-/// How the instance stands, beside what was verified last; without facts where EC2 knows no such instance any more.
-pub fn standing(case: &Case, verified: &StageReport, facts: Option<&HeldFacts>) -> Standing {
-    let state = |facts: &&HeldFacts| facts.instance.known().is_none_or(|i| !GONE.contains(&i.state.as_str()));
-    let Some(facts) = facts.filter(state) else { return Standing::Gone };
-    let is_news = |check: &Check| {
-        let then = verified.checks.iter().find(|then| then.name == check.name && then.passed());
-        !check.passed() && then.is_some_and(|then| verify::is_other_than(check, then))
-    };
-    let (unread, changed): (Vec<Check>, Vec<Check>) =
-        verify::held(case, facts).into_iter().filter(is_news).partition(|check| check.status == CheckStatus::Unknown);
-    match (changed.is_empty(), unread.first()) {
-        (false, _) => Standing::Undone { changed, verified_at: verified.finished_at },
-        (true, Some(check)) => Standing::Unknown { why: format!("{}: {}", check.name, check.observed) },
-        (true, None) => Standing::AsVerified,
+/// How the instance stands, beside what was confirmed; without facts where EC2 knows no such instance any more.
+pub fn standing(case: &Case, confirmed: &Confirmed, facts: Option<&HeldFacts>) -> Standing {
+    let is_there = |facts: &&HeldFacts| facts.instance.known().is_none_or(|i| !GONE.contains(&i.state.as_str()));
+    let Some(facts) = facts.filter(is_there) else { return Standing::Gone };
+    let mut verified_at = None;
+    let (mut changed, mut unread) = (Vec::new(), None);
+    for check in verify::held(case, facts).into_iter().filter(|check| !check.passed()) {
+        let Some((then, at)) = confirmed.passed.get(&check.name) else { continue };
+        if !verify::is_other_than(&check, then) {
+            continue;
+        }
+        if check.status == CheckStatus::Unknown {
+            unread = unread.or(Some(check));
+        } else {
+            verified_at = verified_at.max(Some(*at));
+            changed.push(check);
+        }
+    }
+    match (verified_at, unread) {
+        (Some(verified_at), _) => {
+            let was_cut_off = confirmed.passed.contains_key(INTERFACES);
+            Standing::Undone { changed, verified_at, was_cut_off }
+        }
+        (None, Some(check)) => Standing::Unknown { why: format!("{}: {}", check.name, check.observed) },
+        (None, None) => Standing::AsVerified,
     }
 }
 
@@ -50,39 +98,46 @@ pub fn to_hold_again(standing: &Standing) -> Option<String> {
 /// Where it is kept what was seen of a case, and that people were told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// That it was seen: people are told at the second look in a row, so that neither an error that passes nor a release that has
-    /// just begun wakes anybody.
+    /// That it was seen in this hour.
     pub seen: String,
+    /// That it was seen in the hour before. People are told where a look has seen it before, so that neither an error that passes
+    /// nor a release that has just begun wakes anybody.
+    pub seen_before: String,
     /// That people were told: of the same once a day, until it is mended; of an instance that is gone, once.
     pub told: String,
 }
 
 /// Where that is kept; none where there is nothing to tell.
 pub fn kept(case: &Case, standing: &Standing, now: Timestamp) -> Option<Kept> {
-    let day = now.format("%Y%m%d").to_string();
-    let (about, when) = match standing {
-        Standing::Undone { changed, verified_at } => {
+    // Days of the case, which begin when it was opened and at no midnight.
+    let day = format!("day-{}", (now - case.opened_at).num_days());
+    // What is seen is that something is different: who changes it with each look would else never be told of.
+    let (kind, about, when) = match standing {
+        Standing::Undone { changed, verified_at, .. } => {
             let lines = changed.iter().map(|check| format!("{}: {}", check.name, check.observed));
-            (format!("{verified_at} {}", lines.collect::<Vec<_>>().join("|")), day)
+            ("undone", format!("{verified_at} {}", lines.collect::<Vec<_>>().join("|")), day)
         }
-        Standing::Unknown { .. } => ("unknown".to_owned(), day),
-        Standing::Gone => ("gone".to_owned(), "once".to_owned()),
+        Standing::Unknown { .. } => ("unknown", String::new(), day),
+        Standing::Gone => ("gone", String::new(), "once".to_owned()),
         Standing::AsVerified | Standing::Unverified => return None,
     };
     let mark: String = crate::sha256(about.as_bytes()).chars().take(8).collect();
-    let name = |what: &str| format!("readiness/open-cases/{}/{mark}-{what}.json", case.case_id);
-    Some(Kept { seen: name("seen"), told: name(&when) })
+    let folder = format!("readiness/open-cases/{}/{kind}", case.case_id);
+    let seen = |at: Timestamp| format!("{folder}-seen-{}.json", at.format("%Y%m%d%H"));
+    Some(Kept {
+        seen: seen(now),
+        seen_before: seen(now - TimeDelta::hours(1)),
+        told: format!("{folder}-{mark}-{when}.json"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::verify::{
-        INTERFACES, NO_INBOUND, OUTBOUND, STOP_PROTECTION, TERMINATION_PROTECTION, VOLUMES_KEPT,
-    };
+    use crate::checks::verify::{NO_INBOUND, OUTBOUND, STOP_PROTECTION, TERMINATION_PROTECTION, VOLUMES_KEPT};
     use crate::sample;
-    use chrono::TimeDelta;
     use stasis_model::baseline::{Instance, Interface, Observed, Protection};
+    use stasis_model::case::TakenOver;
     use stasis_model::facts::{Allows, Peer, Rule, VerifyFacts};
     use stasis_model::stage::StageStatus;
 
@@ -122,7 +177,7 @@ mod tests {
     }
 
     fn said(facts: &HeldFacts) -> Standing {
-        standing(&sample::case(), &report(Stage::Verify, 1), Some(facts))
+        standing(&sample::case(), &Confirmed::by(&report(Stage::Verify, 1)), Some(facts))
     }
 
     type Change = fn(&mut HeldFacts);
@@ -187,7 +242,7 @@ mod tests {
             interfaces(&mut now).clear();
             assert_eq!(said(&now), Standing::Gone);
         }
-        assert_eq!(standing(&sample::case(), &report(Stage::Verify, 1), None), Standing::Gone);
+        assert_eq!(standing(&sample::case(), &Confirmed::by(&report(Stage::Verify, 1)), None), Standing::Gone);
     }
 
     #[test]
@@ -212,7 +267,7 @@ mod tests {
         let mut verified = report(Stage::Verify, 1);
         let mut now = sample::contained();
         now.protection = Observed::Unknown("ec2:DescribeInstanceAttribute failed: Denied".to_owned());
-        let unread = standing(&case, &verified, Some(&facts(now.clone())));
+        let unread = standing(&case, &Confirmed::by(&verified), Some(&facts(now.clone())));
         assert!(matches!(&unread, Standing::Unknown { why } if why.contains("Denied")), "{unread:?}");
         // The run had said so itself.
         verified
@@ -220,15 +275,39 @@ mod tests {
             .iter_mut()
             .filter(|check| check.name.contains("protection") || check.name.contains("shutdown"))
             .for_each(|check| check.status = CheckStatus::Fail);
-        assert_eq!(standing(&case, &verified, Some(&facts(now))), Standing::AsVerified);
+        assert_eq!(standing(&case, &Confirmed::by(&verified), Some(&facts(now))), Standing::AsVerified);
+    }
+
+    #[test]
+    fn what_a_later_look_of_the_run_itself_saw_undone_is_no_less_undone() {
+        let (first, mut last) = (report(Stage::Verify, 1), report(Stage::Verify, 9));
+        let failed = last.checks.iter_mut().find(|check| check.name == TERMINATION_PROTECTION).expect("it");
+        failed.status = CheckStatus::Fail;
+        let mut now = facts(sample::contained());
+        protection(&mut now).termination = false;
+        let mut confirmed = Confirmed::by(&last);
+        assert!(confirmed.lacks_any());
+        assert_eq!(standing(&sample::case(), &confirmed, Some(&now)), Standing::AsVerified, "nobody ever confirmed it");
+        confirmed.and_before(&first);
+        assert!(!confirmed.lacks_any());
+        match standing(&sample::case(), &confirmed, Some(&now)) {
+            Standing::Undone { changed, verified_at, was_cut_off } => {
+                assert_eq!((changed.len(), verified_at, was_cut_off), (1, first.finished_at, true));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn nothing_is_compared_before_a_run_has_verified_it_or_while_it_is_released() {
-        assert!(super::verified(&[]).is_none());
-        assert!(super::verified(&[report(Stage::Verify, 1)]).is_some());
-        assert!(super::verified(&[report(Stage::Verify, 1), report(Stage::Release, 2)]).is_none());
-        assert!(super::verified(&[report(Stage::Verify, 3), report(Stage::Release, 2)]).is_some());
+        assert!(super::verified(&sample::case(), &[]).is_none());
+        assert!(super::verified(&sample::case(), &[report(Stage::Verify, 1)]).is_some());
+        assert!(super::verified(&sample::case(), &[report(Stage::Verify, 1), report(Stage::Release, 2)]).is_none());
+        assert!(super::verified(&sample::case(), &[report(Stage::Verify, 3), report(Stage::Release, 2)]).is_some());
+        let over = TakenOver { number: 1, from: None, why: "w".to_owned(), at: report(Stage::Verify, 2).finished_at };
+        let over = Case { taken_over: Some(over), ..sample::case() };
+        assert!(super::verified(&over, &[report(Stage::Verify, 1)]).is_none(), "another run verified it");
+        assert!(super::verified(&over, &[report(Stage::Verify, 3)]).is_some());
     }
 
     #[test]
@@ -238,18 +317,23 @@ mod tests {
         let undone = |observed: &str, verified: i64| Standing::Undone {
             changed: vec![Check::of("a", "", false, observed)],
             verified_at: at(verified),
+            was_cut_off: true,
         };
         let kept = |standing: &Standing, hours| kept(&case, standing, at(hours)).expect("something to tell");
         let first = kept(&undone("x", 0), 0);
-        assert_eq!(first, kept(&undone("x", 0), 1));
+        assert_eq!(first.told, kept(&undone("x", 0), 1).told);
         let tomorrow = kept(&undone("x", 0), 24);
-        assert!(first.told != tomorrow.told && first.seen == tomorrow.seen);
-        // Undone in another way, or once more after it was verified anew.
-        for other in [undone("y", 0), undone("x", 1), Standing::Gone, Standing::Unknown { why: "w".to_owned() }] {
+        assert!(first.told != tomorrow.told && first.seen != tomorrow.seen);
+        assert_eq!(kept(&undone("x", 0), 1).seen_before, first.seen);
+        // Undone in another way, or once more after it was verified anew: told anew, and seen before all the same.
+        for other in [undone("y", 0), undone("x", 1)] {
             let other = kept(&other, 0);
-            assert!(other.told != first.told && other.seen != first.seen, "{other:?}");
+            assert!(other.told != first.told && other.seen == first.seen, "{other:?}");
         }
-        assert_eq!(kept(&Standing::Gone, 0), kept(&Standing::Gone, 240), "once");
+        for other in [Standing::Gone, Standing::Unknown { why: "w".to_owned() }] {
+            assert_ne!(kept(&other, 0).seen, first.seen);
+        }
+        assert_eq!(kept(&Standing::Gone, 0).told, kept(&Standing::Gone, 240).told, "once");
         assert!(first.told.starts_with("readiness/open-cases/case-"));
         let none = |standing: &Standing| super::kept(&case, standing, at(0)).is_none();
         assert!(none(&Standing::AsVerified) && none(&Standing::Unverified));

@@ -340,6 +340,7 @@ pub(crate) fn contained() -> VerifyFacts {
         command: Observed::Known(Some(Command {
             command_id: "c-1".to_owned(),
             status: "Success".to_owned(),
+            undelivered: false,
             requested_at: time(),
             steps: Vec::new(),
         })),

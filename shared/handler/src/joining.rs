@@ -2,6 +2,7 @@
 //! the decide crate's.
 
 use crate::HandlerError;
+use crate::open_cases::confirmed;
 use crate::triage::{BY_HAND, json};
 use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
@@ -53,9 +54,18 @@ pub(crate) async fn join(
             let newest = cloud.newest_reports(&case.case_id, telling).await?;
             let mut progress = joining::progress(&case, &newest, is_asked);
             // What was cut off once may have been put back by somebody since: AWS says, not the report of then.
-            progress.is_cut_off = progress.is_cut_off && is_still_cut_off(cloud, &case).await?;
+            // Of a run that goes on it does not matter.
+            if run != Run::Going {
+                progress.is_cut_off = progress.is_cut_off && is_still_cut_off(cloud, &case).await?;
+            }
             if is_asked {
-                progress.undone = undone(cloud, &case, &newest).await?;
+                progress.undone = match undone(cloud, &case, &newest).await {
+                    Err(error) if run == Run::Going => {
+                        tracing::warn!(error = error.name(), %error, case = %case.case_id, "whether it is held cannot be read");
+                        None
+                    }
+                    read => read?,
+                };
             }
             progress
         } else {
@@ -93,13 +103,11 @@ async fn is_still_cut_off(cloud: &Cloud, case: &Case) -> Result<bool, HandlerErr
     }
 }
 
-/// What was undone since a run verified it, in a few words.
+/// What was undone since AWS confirmed it, in a few words.
 async fn undone(cloud: &Cloud, case: &Case, newest: &[StageReport]) -> Result<Option<String>, HandlerError> {
-    // A run that took it over a moment ago is about to hold it again.
-    let verified = open_cases::verified(newest).filter(|verified| verified.finished_at >= case.worked_on_since());
-    let Some(verified) = verified else { return Ok(None) };
+    let Some(confirmed) = confirmed(cloud, case, newest).await? else { return Ok(None) };
     let facts = cloud.held_facts(case).await?;
-    Ok(open_cases::to_hold_again(&open_cases::standing(case, verified, facts.as_ref())))
+    Ok(open_cases::to_hold_again(&open_cases::standing(case, &confirmed, facts.as_ref())))
 }
 
 /// What the run of a case does.

@@ -7,11 +7,12 @@ use crate::ready::{AT_ONCE, LEFT_AT_LEAST};
 use futures::StreamExt as _;
 use stasis_cloud::Cloud;
 use stasis_cloud::casefile::Created;
-use stasis_decide::open_cases::{self, TELLING};
+use stasis_decide::open_cases::{self, Confirmed, TELLING};
 use stasis_decide::report;
 use stasis_model::case::{Case, Claim};
 use stasis_model::ids::InstanceId;
 use stasis_model::open_cases::{OpenCase, OpenCases, Standing};
+use stasis_model::stage::{Stage, StageReport};
 use stasis_model::{SCHEMA, Timestamp, now};
 
 /// Looks at every open case, or at those of the named instances, until `deadline` at the latest.
@@ -84,18 +85,38 @@ async fn one(cloud: &Cloud, topic: &str, claim: Claim, at: Timestamp) -> Result<
     })
 }
 
+/// What AWS has confirmed of the instance since the run that works on the case now began; none where nothing yet.
+pub(crate) async fn confirmed(
+    cloud: &Cloud,
+    case: &Case,
+    newest: &[StageReport],
+) -> Result<Option<Confirmed>, HandlerError> {
+    let Some(verified) = open_cases::verified(case, newest) else { return Ok(None) };
+    let mut confirmed = Confirmed::by(verified);
+    for attempt in (1..verified.attempt).rev() {
+        if !confirmed.lacks_any() {
+            break;
+        }
+        match cloud.stage_report(&case.case_id, Stage::Verify, attempt).await? {
+            Some(report) if report.finished_at >= case.worked_on_since() => confirmed.and_before(&report),
+            _ => break,
+        }
+    }
+    Ok(Some(confirmed))
+}
+
 async fn standing(cloud: &Cloud, case: &Case) -> Result<Standing, HandlerError> {
     let newest = cloud.newest_reports(&case.case_id, &TELLING).await?;
-    let Some(verified) = open_cases::verified(&newest) else { return Ok(Standing::Unverified) };
+    let Some(confirmed) = confirmed(cloud, case, &newest).await? else { return Ok(Standing::Unverified) };
     let place = &case.instance;
     Ok(match cloud.beside_for_readiness(&place.account, &place.region, &case.case_id).await {
-        Ok(there) => open_cases::standing(case, verified, there.held_facts(case).await?.as_ref()),
+        Ok(there) => open_cases::standing(case, &confirmed, there.held_facts(case).await?.as_ref()),
         Err(error) if error.is_retryable() => return Err(error.into()),
         Err(error) => Standing::Unknown { why: error.to_string() },
     })
 }
 
-/// Has people told: at the second look in a row that sees it, and once a day for the same.
+/// Has people told: where a look in this hour or the one before has seen it too, and once a day for the same.
 async fn tell(cloud: &Cloud, topic: &str, case: &Case, standing: &Standing, at: Timestamp) -> Result<(), HandlerError> {
     let notice = report::notice_of_open_case(case, standing, &cloud.home().region);
     let (Some(kept), Some(notice)) = (open_cases::kept(case, standing, at), notice) else { return Ok(()) };
@@ -103,7 +124,10 @@ async fn tell(cloud: &Cloud, topic: &str, case: &Case, standing: &Standing, at: 
     tracing::warn!(target: "audit", case = %case.case_id, %instance, mark = kept.seen, "not as it was verified");
     let body = serde_json::to_vec_pretty(standing)
         .map_err(|error| HandlerError::Bug(format!("how a case stands cannot be written as JSON: {error}")))?;
-    let Created::Exists = cloud.create(&kept.seen, "application/json", body.clone()).await? else { return Ok(()) };
+    let is_first = matches!(cloud.create(&kept.seen, "application/json", body.clone()).await?, Created::Yes { .. });
+    if is_first && cloud.fetch(&kept.seen_before).await?.is_none() {
+        return Ok(());
+    }
     // Told first, written down then: told twice does less harm than never.
     if cloud.fetch(&kept.told).await?.is_none() {
         publish(cloud, topic, &notice).await?;

@@ -17,6 +17,7 @@ use stasis_model::error::InputError;
 use stasis_model::facts::ReleaseFacts;
 use stasis_model::ids::CaseId;
 use stasis_model::stage::{ActionRecord, Plan, Stage, StageOutcome, StageReport, StageStatus};
+use std::collections::BTreeSet;
 use tracing::Instrument as _;
 
 /// The keys of the input.
@@ -148,10 +149,9 @@ async fn may_be_released(cloud: &Cloud, case: &Case, reports: &[StageReport]) ->
     let since = case.worked_on_since();
     let answers = reports.iter().filter(|r| r.finished_at >= since).filter_map(|r| r.answer.as_ref());
     let rejected = answers.into_iter().any(|answer| answer.verdict == Verdict::Rejected);
-    // The run that a case was taken from may go on, too.
-    let from = case.taken_over.as_ref().and_then(|over| over.from.as_deref());
-    let executions = [case.execution.as_deref(), from].into_iter().flatten();
-    for execution in executions.filter(|execution| !rejected && execution.starts_with("arn:")) {
+    // The runs that a case was taken from may go on, too.
+    let executions = if rejected { BTreeSet::new() } else { cloud.executions_of(case).await? };
+    for execution in executions.iter().filter(|execution| execution.starts_with("arn:")) {
         if cloud.is_running(execution).await? {
             return refuse(format!(
                 "{id} is still being worked on by execution {execution}; wait for its end, or stop that execution (aws stepfunctions stop-execution), then run the release again"

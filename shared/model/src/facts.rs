@@ -173,14 +173,13 @@ pub struct Command {
     pub command_id: String,
     /// Systems Manager's status, such as `InProgress` or `Success`.
     pub status: String,
+    /// Whether Systems Manager says that it did not get it to the agent.
+    pub undelivered: bool,
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// Its steps.
     pub steps: Vec<CommandStep>,
 }
-
-/// After so long no agent begins with a command of ours any more: twice what is asked for when it is sent.
-const DELIVERED_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(120);
 
 impl Command {
     /// Whether nothing more will come of it.
@@ -188,16 +187,20 @@ impl Command {
         !matches!(self.status.as_str(), "Pending" | "InProgress" | "Delayed" | "Cancelling")
     }
 
-    /// Whether nothing says that an agent ever began with it. Systems Manager has none begin after the time for its delivery
-    /// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>), and calls it timed out much later.
+    /// Whether nothing says that an agent ever began with it. That AWS calls a delivery timed out comes late: after the time
+    /// for its delivery and that for its steps
+    /// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>).
     pub fn never_began(&self) -> bool {
-        let waits = matches!(self.status.as_str(), "Pending" | "Delayed" | "TimedOut");
-        waits && self.steps.iter().all(|step| step.status == "Pending" && !step.has_output)
+        let waits = matches!(self.status.as_str(), "Pending" | "Delayed");
+        let is_untouched = self.steps.iter().all(|step| step.status == "Pending");
+        (self.undelivered || (waits && is_untouched)) && !self.steps.iter().any(|step| step.has_output)
     }
 
-    /// Whether it is one that a run of the case begun later must look to: not one that never began, and cannot begin any more.
-    pub fn counts_for(&self, case: &crate::case::Case) -> bool {
-        !self.never_began() || self.requested_at + DELIVERED_WITHIN >= case.worked_on_since()
+    /// Whether a run of the case has to look to it: not one that never began, and that was to be delivered before the run
+    /// began, so that no agent begins with it any more.
+    pub fn counts_for(&self, case: &crate::case::Case, delivery_seconds: i32) -> bool {
+        let delivered_by = self.requested_at + chrono::TimeDelta::seconds(i64::from(delivery_seconds) + 60);
+        !self.never_began() || delivered_by >= case.worked_on_since()
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Standing {
         changed: Vec<Check>,
         /// When it was verified.
         verified_at: Timestamp,
+        /// Whether it was cut off the network then.
+        was_cut_off: bool,
     },
     /// There is no such instance any more.
     Gone,

@@ -75,6 +75,7 @@ impl Cloud {
             Some(invocation) => Command {
                 command_id: command_id.to_owned(),
                 status: invocation.status().map_or("Pending", |s| s.as_str()).to_owned(),
+                undelivered: invocation.status_details().is_some_and(is_undelivered),
                 requested_at,
                 steps: invocation.command_plugins().iter().filter_map(step).collect(),
             },
@@ -82,6 +83,7 @@ impl Cloud {
             None => Command {
                 command_id: command_id.to_owned(),
                 status: "Pending".to_owned(),
+                undelivered: false,
                 requested_at,
                 steps: Vec::new(),
             },
@@ -100,6 +102,13 @@ impl Cloud {
             .map_err(|error| CloudError::from_sdk(INVOCATIONS, command_id, &error))?;
         Ok(answer.command_invocations().iter().find(|i| i.instance_id() == Some(id)).cloned())
     }
+}
+
+/// Whether a status says that the agent did not get the command. AWS writes it with and without blanks
+/// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>).
+fn is_undelivered(details: &str) -> bool {
+    let word: String = details.chars().filter(|c| !c.is_whitespace()).collect();
+    matches!(word.as_str(), "DeliveryTimedOut" | "Undeliverable")
 }
 
 fn step(from: &aws_sdk_ssm::types::CommandPlugin) -> Option<CommandStep> {

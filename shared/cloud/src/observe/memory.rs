@@ -61,7 +61,7 @@ impl Cloud {
         })
         .await;
         let outcome: Option<Acquisition> = if files.has_outcome { self.acquisition(case).await? } else { None };
-        let mut facts = MemoryFacts {
+        Ok(MemoryFacts {
             agent: agent.into(),
             machine: machine.into(),
             command: command?,
@@ -70,11 +70,7 @@ impl Cloud {
             summary: summary?,
             image: image?,
             outcome,
-        };
-        if !facts.has_arrived() {
-            facts.command = facts.command.filter(|command| command.counts_for(case));
-        }
-        Ok(facts)
+        })
     }
 
     /// What was written down of the acquisition and counts; none where it has not ended.

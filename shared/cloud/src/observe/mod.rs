@@ -144,7 +144,7 @@ impl Cloud {
         if matches!(agent, Observed::Known(None)) {
             return Ok(CaptureFacts { agent, command: None });
         }
-        Ok(CaptureFacts { agent, command: command?.filter(|command| command.counts_for(case)) })
+        Ok(CaptureFacts { agent, command: command? })
     }
 
     /// What verify reads: everything again.
