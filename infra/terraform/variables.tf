@@ -298,7 +298,7 @@ variable "readiness_schedule" {
 }
 
 variable "open_cases_schedule" {
-  description = "How often stasis-ready looks whether the instances of open cases are still held as AWS confirmed it, and tells people of one that is not, at the second look that sees it, as a schedule of EventBridge, such as rate(5 minutes) or cron(0/30 * * * ? *). off - never by itself."
+  description = "How often stasis-ready looks whether the instances of open cases are still held as AWS confirmed it, and tells people of one that is not, at the second look that sees it, as a schedule of EventBridge, such as rate(5 minutes) or cron(0/30 * * * ? *), once a day at least. off - never by itself."
   type        = string
   default     = "rate(5 minutes)"
 

@@ -42,7 +42,7 @@ async fn what_was_undone_is_told_at_the_second_look_and_held_again_where_somebod
     let ec2 = local().ec2().await;
     let production = suspect.planted["productionGroupId"].as_str().expect("a group");
     let interface = suspect.interfaces()[0].clone();
-    // A look in this hour sees it for the first time; after that every one has seen it before.
+    // A look on this day sees it for the first time; after that every one has seen it before.
     for (round, first) in [(1, 0), (2, 2)] {
         let open = ec2.modify_network_interface_attribute().network_interface_id(&interface).groups(production);
         open.send().await.expect("somebody takes it out of quarantine");

@@ -5,23 +5,30 @@ use crate::checks::verify::{INSTANCE_ONLINE, INTERFACES};
 use crate::verify;
 use chrono::TimeDelta;
 use stasis_model::Timestamp;
-use stasis_model::case::Case;
+use stasis_model::case::{Case, Mode};
 use stasis_model::check::{Check, CheckStatus};
 use stasis_model::open_cases::{HeldFacts, Standing};
+use stasis_model::policy::Decision;
 use stasis_model::stage::{Stage, StageReport};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages whose newest report tells how an instance was left.
 pub const TELLING: [Stage; 2] = [Stage::Verify, Stage::Release];
 
-/// The newest report of verify by the run that works on the case now, unless a release began since.
-pub fn verified<'a>(case: &Case, newest: &'a [StageReport]) -> Option<&'a StageReport> {
+/// So long a run that took a case over has to verify it, before what others confirmed counts again: it may have died.
+const VERIFIES_WITHIN: TimeDelta = TimeDelta::minutes(30);
+
+/// Since when what AWS confirmed counts for the clock.
+pub fn counts_since(case: &Case, now: Timestamp) -> Timestamp {
+    let since = case.worked_on_since();
+    if now - since > VERIFIES_WITHIN { case.opened_at } else { since }
+}
+
+/// The newest report of verify since then, unless a release began since; and since when those before it count.
+pub fn verified(newest: &[StageReport], since: Timestamp) -> Option<(&StageReport, Timestamp)> {
     let of = |stage: Stage| newest.iter().find(|report| report.stage == stage);
-    let released_at = of(Stage::Release).map(|report| report.finished_at);
-    // A run that took the case over a moment ago is about to hold it again.
-    of(Stage::Verify)
-        .filter(|verified| verified.finished_at >= case.worked_on_since())
-        .filter(|verified| released_at.is_none_or(|released| released < verified.finished_at))
+    let since = of(Stage::Release).map_or(since, |release| release.finished_at.max(since));
+    of(Stage::Verify).filter(|verified| verified.finished_at > since).map(|verified| (verified, since))
 }
 
 /// What AWS has confirmed of an instance, each check at its newest pass: verify looks again for half an hour and more, and what
@@ -79,8 +86,9 @@ pub fn standing(case: &Case, confirmed: &Confirmed, facts: Option<&HeldFacts>) -
     }
     match (verified_at, unread) {
         (Some(verified_at), _) => {
-            let was_cut_off = confirmed.passed.contains_key(INTERFACES);
-            Standing::Undone { changed, verified_at, was_cut_off }
+            let decided = case.mode == Mode::Contain && case.decided.decision == Decision::Contain;
+            let is_to_be_cut_off = decided || confirmed.passed.contains_key(INTERFACES);
+            Standing::Undone { changed, verified_at, is_to_be_cut_off }
         }
         (None, Some(check)) => Standing::Unknown { why: format!("{}: {}", check.name, check.observed) },
         (None, None) => Standing::AsVerified,
@@ -98,9 +106,9 @@ pub fn to_hold_again(standing: &Standing) -> Option<String> {
 /// Where it is kept what was seen of a case, and that people were told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// That it was seen in this hour.
+    /// That it was seen on this day.
     pub seen: String,
-    /// That it was seen in the hour before. People are told where a look has seen it before, so that neither an error that passes
+    /// That it was seen on the day before. People are told where a look has seen it before, so that neither an error that passes
     /// nor a release that has just begun wakes anybody.
     pub seen_before: String,
     /// That people were told: of the same once a day, until it is mended; of an instance that is gone, once.
@@ -123,10 +131,10 @@ pub fn kept(case: &Case, standing: &Standing, now: Timestamp) -> Option<Kept> {
     };
     let mark: String = crate::sha256(about.as_bytes()).chars().take(8).collect();
     let folder = format!("readiness/open-cases/{}/{kind}", case.case_id);
-    let seen = |at: Timestamp| format!("{folder}-seen-{}.json", at.format("%Y%m%d%H"));
+    let seen = |at: Timestamp| format!("{folder}-seen-{}.json", at.format("%Y%m%d"));
     Some(Kept {
         seen: seen(now),
-        seen_before: seen(now - TimeDelta::hours(1)),
+        seen_before: seen(now - TimeDelta::days(1)),
         told: format!("{folder}-{mark}-{when}.json"),
     })
 }
@@ -291,8 +299,8 @@ mod tests {
         confirmed.and_before(&first);
         assert!(!confirmed.lacks_any());
         match standing(&sample::case(), &confirmed, Some(&now)) {
-            Standing::Undone { changed, verified_at, was_cut_off } => {
-                assert_eq!((changed.len(), verified_at, was_cut_off), (1, first.finished_at, true));
+            Standing::Undone { changed, verified_at, is_to_be_cut_off } => {
+                assert_eq!((changed.len(), verified_at, is_to_be_cut_off), (1, first.finished_at, true));
             }
             other => panic!("{other:?}"),
         }
@@ -300,14 +308,21 @@ mod tests {
 
     #[test]
     fn nothing_is_compared_before_a_run_has_verified_it_or_while_it_is_released() {
-        assert!(super::verified(&sample::case(), &[]).is_none());
-        assert!(super::verified(&sample::case(), &[report(Stage::Verify, 1)]).is_some());
-        assert!(super::verified(&sample::case(), &[report(Stage::Verify, 1), report(Stage::Release, 2)]).is_none());
-        assert!(super::verified(&sample::case(), &[report(Stage::Verify, 3), report(Stage::Release, 2)]).is_some());
-        let over = TakenOver { number: 1, from: None, why: "w".to_owned(), at: report(Stage::Verify, 2).finished_at };
-        let over = Case { taken_over: Some(over), ..sample::case() };
-        assert!(super::verified(&over, &[report(Stage::Verify, 1)]).is_none(), "another run verified it");
-        assert!(super::verified(&over, &[report(Stage::Verify, 3)]).is_some());
+        let case = sample::case();
+        let is_verified = |reports: &[StageReport], since| verified(reports, since).is_some();
+        assert!(!is_verified(&[], case.opened_at));
+        assert!(is_verified(&[report(Stage::Verify, 1)], case.opened_at));
+        assert!(!is_verified(&[report(Stage::Verify, 1), report(Stage::Release, 2)], case.opened_at));
+        let both = [report(Stage::Verify, 3), report(Stage::Release, 2)];
+        assert_eq!(verified(&both, case.opened_at).map(|(_, since)| since), Some(both[1].finished_at));
+        // What another run verified counts again where the one that took the case over has not for half an hour.
+        let over = TakenOver { number: 1, from: None, why: "w".to_owned(), at: case.opened_at + TimeDelta::minutes(2) };
+        let over = Case { taken_over: Some(over), ..case.clone() };
+        for (minutes, counts) in [(2, false), (32, false), (33, true)] {
+            let since = counts_since(&over, case.opened_at + TimeDelta::minutes(minutes));
+            assert_eq!(is_verified(&[report(Stage::Verify, 1)], since), counts, "{minutes}");
+            assert!(is_verified(&[report(Stage::Verify, 3)], since));
+        }
     }
 
     #[test]
@@ -317,14 +332,14 @@ mod tests {
         let undone = |observed: &str, verified: i64| Standing::Undone {
             changed: vec![Check::of("a", "", false, observed)],
             verified_at: at(verified),
-            was_cut_off: true,
+            is_to_be_cut_off: true,
         };
         let kept = |standing: &Standing, hours| kept(&case, standing, at(hours)).expect("something to tell");
         let first = kept(&undone("x", 0), 0);
         assert_eq!(first.told, kept(&undone("x", 0), 1).told);
         let tomorrow = kept(&undone("x", 0), 24);
         assert!(first.told != tomorrow.told && first.seen != tomorrow.seen);
-        assert_eq!(kept(&undone("x", 0), 1).seen_before, first.seen);
+        assert_eq!(tomorrow.seen_before, first.seen);
         // Undone in another way, or once more after it was verified anew: told anew, and seen before all the same.
         for other in [undone("y", 0), undone("x", 1)] {
             let other = kept(&other, 0);

@@ -60,7 +60,7 @@ pub(crate) async fn join(
             }
             if is_asked {
                 progress.undone = match undone(cloud, &case, &newest).await {
-                    Err(error) if run == Run::Going => {
+                    Err(error) if run == Run::Going && !error.is_retryable() => {
                         tracing::warn!(error = error.name(), %error, case = %case.case_id, "whether it is held cannot be read");
                         None
                     }
@@ -105,7 +105,8 @@ async fn is_still_cut_off(cloud: &Cloud, case: &Case) -> Result<bool, HandlerErr
 
 /// What was undone since AWS confirmed it, in a few words.
 async fn undone(cloud: &Cloud, case: &Case, newest: &[StageReport]) -> Result<Option<String>, HandlerError> {
-    let Some(confirmed) = confirmed(cloud, case, newest).await? else { return Ok(None) };
+    // A run that took it over a moment ago is about to hold it again.
+    let Some(confirmed) = confirmed(cloud, case, newest, case.worked_on_since()).await? else { return Ok(None) };
     let facts = cloud.held_facts(case).await?;
     Ok(open_cases::to_hold_again(&open_cases::standing(case, &confirmed, facts.as_ref())))
 }

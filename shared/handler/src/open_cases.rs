@@ -73,7 +73,7 @@ async fn one(cloud: &Cloud, topic: &str, claim: Claim, at: Timestamp) -> Result<
     let case = case.ok_or_else(|| {
         HandlerError::EvidenceAtRisk(format!("case {} is claimed and has no case.json", claim.case_id))
     })?;
-    let standing = standing(cloud, &case).await?;
+    let standing = standing(cloud, &case, at).await?;
     tell(cloud, topic, &case, &standing, at).await?;
     let instance = claim.instance;
     Ok(OpenCase {
@@ -85,29 +85,31 @@ async fn one(cloud: &Cloud, topic: &str, claim: Claim, at: Timestamp) -> Result<
     })
 }
 
-/// What AWS has confirmed of the instance since the run that works on the case now began; none where nothing yet.
+/// What AWS has confirmed of the instance since then; none where nothing.
 pub(crate) async fn confirmed(
     cloud: &Cloud,
     case: &Case,
     newest: &[StageReport],
+    since: Timestamp,
 ) -> Result<Option<Confirmed>, HandlerError> {
-    let Some(verified) = open_cases::verified(case, newest) else { return Ok(None) };
+    let Some((verified, since)) = open_cases::verified(newest, since) else { return Ok(None) };
     let mut confirmed = Confirmed::by(verified);
     for attempt in (1..verified.attempt).rev() {
         if !confirmed.lacks_any() {
             break;
         }
         match cloud.stage_report(&case.case_id, Stage::Verify, attempt).await? {
-            Some(report) if report.finished_at >= case.worked_on_since() => confirmed.and_before(&report),
+            Some(report) if report.finished_at > since => confirmed.and_before(&report),
             _ => break,
         }
     }
     Ok(Some(confirmed))
 }
 
-async fn standing(cloud: &Cloud, case: &Case) -> Result<Standing, HandlerError> {
+async fn standing(cloud: &Cloud, case: &Case, at: Timestamp) -> Result<Standing, HandlerError> {
     let newest = cloud.newest_reports(&case.case_id, &TELLING).await?;
-    let Some(confirmed) = confirmed(cloud, case, &newest).await? else { return Ok(Standing::Unverified) };
+    let since = open_cases::counts_since(case, at);
+    let Some(confirmed) = confirmed(cloud, case, &newest, since).await? else { return Ok(Standing::Unverified) };
     let place = &case.instance;
     Ok(match cloud.beside_for_readiness(&place.account, &place.region, &case.case_id).await {
         Ok(there) => open_cases::standing(case, &confirmed, there.held_facts(case).await?.as_ref()),
@@ -116,7 +118,7 @@ async fn standing(cloud: &Cloud, case: &Case) -> Result<Standing, HandlerError> 
     })
 }
 
-/// Has people told: where a look in this hour or the one before has seen it too, and once a day for the same.
+/// Has people told: where a look on this day or the one before has seen it too, and once a day for the same.
 async fn tell(cloud: &Cloud, topic: &str, case: &Case, standing: &Standing, at: Timestamp) -> Result<(), HandlerError> {
     let notice = report::notice_of_open_case(case, standing, &cloud.home().region);
     let (Some(kept), Some(notice)) = (open_cases::kept(case, standing, at), notice) else { return Ok(()) };

@@ -19,8 +19,8 @@ pub enum Standing {
         changed: Vec<Check>,
         /// When it was verified.
         verified_at: Timestamp,
-        /// Whether it was cut off the network then.
-        was_cut_off: bool,
+        /// Whether it is to be cut off the network.
+        is_to_be_cut_off: bool,
     },
     /// There is no such instance any more.
     Gone,

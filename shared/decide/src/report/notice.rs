@@ -121,13 +121,13 @@ pub fn notice_of_open_case(case: &Case, standing: &Standing, home: &Region) -> O
     let place = format!("--account {} --instance-region {}", instance.account, instance.region);
     let (word, what) = match standing {
         Standing::AsVerified | Standing::Unverified => return None,
-        Standing::Undone { changed, verified_at, was_cut_off } => {
+        Standing::Undone { changed, verified_at, is_to_be_cut_off } => {
             let line = |check: &Check| {
                 let observed = one_line(&check.observed, TEXT_MOST);
                 format!("- {}: expected {}; it is: {observed}\n", check.name, check.expected)
             };
             let lines: String = changed.iter().map(line).collect();
-            let again = if *was_cut_off {
+            let again = if *is_to_be_cut_off {
                 format!("To hold it again, in the same case: stasis contain {id} {place}")
             } else {
                 "The case leaves it on the network: mend it by hand (stasis contain would cut it off)".to_owned()
@@ -323,7 +323,7 @@ mod tests {
                 observed,
             )],
             verified_at: case.opened_at,
-            was_cut_off: true,
+            is_to_be_cut_off: true,
         };
         let said = about(&undone).expect("a notice");
         let id = case.instance.instance_id.as_str();
