@@ -443,22 +443,8 @@ mod tests {
     #[test]
     fn how_far_a_case_has_come_is_told_by_the_newest_reports() {
         let report = |stage, status, minutes, answer| StageReport {
-            schema: stasis_model::SCHEMA,
-            case_id: sample::case().case_id,
-            stage,
-            attempt: 1,
-            status,
-            started_at: later(minutes),
-            finished_at: later(minutes),
-            wait_seconds: None,
-            summary: String::new(),
-            previous: None,
-            actions: Vec::new(),
-            failures: Vec::new(),
-            evidence: Vec::new(),
-            checks: Vec::new(),
-            notes: Vec::new(),
             answer,
+            ..sample::stage_report(stage, status, later(minutes))
         };
         let mut case = case(Decision::Ask);
         let cut = report(Stage::Quarantine, StageStatus::Done, 5, None);

@@ -10,7 +10,7 @@ use stasis_model::check::{Check, CheckStatus};
 use stasis_model::open_cases::{HeldFacts, Standing};
 use stasis_model::policy::Decision;
 use stasis_model::stage::{Stage, StageReport};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The stages whose newest report tells how an instance was left.
 pub const TELLING: [Stage; 2] = [Stage::Verify, Stage::Release];
@@ -33,17 +33,15 @@ pub fn verified(newest: &[StageReport], since: Timestamp) -> Option<(&StageRepor
 
 /// What AWS has confirmed of an instance, each check at its newest pass: verify looks again for half an hour and more, and what
 /// it has seen undone by then is no less undone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Confirmed {
     passed: BTreeMap<String, (Check, Timestamp)>,
-    lacking: BTreeSet<String>,
 }
 
 impl Confirmed {
     /// By the newest report.
     pub fn by(newest: &StageReport) -> Self {
-        let names = newest.checks.iter().filter(|check| verify::is_held(check)).map(|check| check.name.clone());
-        let mut confirmed = Self { passed: BTreeMap::new(), lacking: names.collect() };
+        let mut confirmed = Self::default();
         confirmed.and_before(newest);
         confirmed
     }
@@ -51,28 +49,29 @@ impl Confirmed {
     /// And by one before it.
     pub fn and_before(&mut self, report: &StageReport) {
         for check in report.checks.iter().filter(|check| check.passed()) {
-            if self.lacking.remove(&check.name) {
-                self.passed.insert(check.name.clone(), (check.clone(), report.finished_at));
-            }
+            self.passed.entry(check.name.clone()).or_insert_with(|| (check.clone(), report.finished_at));
         }
     }
 
-    /// Whether a report before may confirm what none has yet.
-    pub fn lacks_any(&self) -> bool {
-        !self.lacking.is_empty()
+    /// Whether each of these has passed by one of them.
+    pub fn covers(&self, failing: &[Check]) -> bool {
+        failing.iter().all(|check| self.passed.contains_key(&check.name))
     }
 }
 
-/// States in which there is nothing left to hold.
-const GONE: [&str; 2] = ["shutting-down", "terminated"];
+/// What does not pass now of whether the instance is held.
+pub fn failing(case: &Case, facts: &HeldFacts) -> Vec<Check> {
+    verify::held(case, facts).into_iter().filter(|check| !check.passed()).collect()
+}
 
-/// How the instance stands, beside what was confirmed; without facts where EC2 knows no such instance any more.
-pub fn standing(case: &Case, confirmed: &Confirmed, facts: Option<&HeldFacts>) -> Standing {
-    let is_there = |facts: &&HeldFacts| facts.instance.known().is_none_or(|i| !GONE.contains(&i.state.as_str()));
-    let Some(facts) = facts.filter(is_there) else { return Standing::Gone };
+/// How the instance stands, of which this does not pass now, beside what was confirmed.
+pub fn standing(case: &Case, confirmed: &Confirmed, failing: Vec<Check>) -> Standing {
+    let decided = case.mode == Mode::Contain && case.decided.decision == Decision::Contain;
+    let is_cut_off = case.contains() && !failing.iter().any(|check| check.name == INTERFACES);
+    let is_to_be_cut_off = decided || is_cut_off || confirmed.passed.contains_key(INTERFACES);
     let mut verified_at = None;
     let (mut changed, mut unread) = (Vec::new(), None);
-    for check in verify::held(case, facts).into_iter().filter(|check| !check.passed()) {
+    for check in failing {
         let Some((then, at)) = confirmed.passed.get(&check.name) else { continue };
         if !verify::is_other_than(&check, then) {
             continue;
@@ -85,11 +84,7 @@ pub fn standing(case: &Case, confirmed: &Confirmed, facts: Option<&HeldFacts>) -
         }
     }
     match (verified_at, unread) {
-        (Some(verified_at), _) => {
-            let decided = case.mode == Mode::Contain && case.decided.decision == Decision::Contain;
-            let is_to_be_cut_off = decided || confirmed.passed.contains_key(INTERFACES);
-            Standing::Undone { changed, verified_at, is_to_be_cut_off }
-        }
+        (Some(verified_at), _) => Standing::Undone { changed, verified_at, is_to_be_cut_off },
         (None, Some(check)) => Standing::Unknown { why: format!("{}: {}", check.name, check.observed) },
         (None, None) => Standing::AsVerified,
     }
@@ -157,24 +152,7 @@ mod tests {
         let case = sample::case();
         let at = case.opened_at + TimeDelta::minutes(minutes);
         let checks = if stage == Stage::Verify { verify::checklist(&case, &sample::contained()) } else { Vec::new() };
-        StageReport {
-            schema: stasis_model::SCHEMA,
-            case_id: case.case_id,
-            stage,
-            attempt: 1,
-            status: StageStatus::Done,
-            started_at: at,
-            finished_at: at,
-            wait_seconds: None,
-            summary: String::new(),
-            previous: None,
-            actions: Vec::new(),
-            failures: Vec::new(),
-            evidence: Vec::new(),
-            checks,
-            notes: Vec::new(),
-            answer: None,
-        }
+        StageReport { checks, ..sample::stage_report(stage, StageStatus::Done, at) }
     }
 
     fn names(standing: &Standing) -> Vec<&str> {
@@ -185,7 +163,7 @@ mod tests {
     }
 
     fn said(facts: &HeldFacts) -> Standing {
-        standing(&sample::case(), &Confirmed::by(&report(Stage::Verify, 1)), Some(facts))
+        standing(&sample::case(), &Confirmed::by(&report(Stage::Verify, 1)), failing(&sample::case(), facts))
     }
 
     type Change = fn(&mut HeldFacts);
@@ -248,9 +226,9 @@ mod tests {
             let mut now = facts(sample::contained());
             instance(&mut now).state = state.to_owned();
             interfaces(&mut now).clear();
-            assert_eq!(said(&now), Standing::Gone);
+            assert!(now.is_gone());
         }
-        assert_eq!(standing(&sample::case(), &Confirmed::by(&report(Stage::Verify, 1)), None), Standing::Gone);
+        assert!(!facts(sample::contained()).is_gone());
     }
 
     #[test]
@@ -275,7 +253,7 @@ mod tests {
         let mut verified = report(Stage::Verify, 1);
         let mut now = sample::contained();
         now.protection = Observed::Unknown("ec2:DescribeInstanceAttribute failed: Denied".to_owned());
-        let unread = standing(&case, &Confirmed::by(&verified), Some(&facts(now.clone())));
+        let unread = standing(&case, &Confirmed::by(&verified), failing(&case, &facts(now.clone())));
         assert!(matches!(&unread, Standing::Unknown { why } if why.contains("Denied")), "{unread:?}");
         // The run had said so itself.
         verified
@@ -283,22 +261,24 @@ mod tests {
             .iter_mut()
             .filter(|check| check.name.contains("protection") || check.name.contains("shutdown"))
             .for_each(|check| check.status = CheckStatus::Fail);
-        assert_eq!(standing(&case, &Confirmed::by(&verified), Some(&facts(now))), Standing::AsVerified);
+        assert_eq!(standing(&case, &Confirmed::by(&verified), failing(&case, &facts(now))), Standing::AsVerified);
     }
 
     #[test]
     fn what_a_later_look_of_the_run_itself_saw_undone_is_no_less_undone() {
         let (first, mut last) = (report(Stage::Verify, 1), report(Stage::Verify, 9));
-        let failed = last.checks.iter_mut().find(|check| check.name == TERMINATION_PROTECTION).expect("it");
-        failed.status = CheckStatus::Fail;
+        let it = last.checks.iter_mut().find(|check| check.name == TERMINATION_PROTECTION).expect("it");
+        it.status = CheckStatus::Fail;
         let mut now = facts(sample::contained());
         protection(&mut now).termination = false;
+        let failing = failing(&sample::case(), &now);
         let mut confirmed = Confirmed::by(&last);
-        assert!(confirmed.lacks_any());
-        assert_eq!(standing(&sample::case(), &confirmed, Some(&now)), Standing::AsVerified, "nobody ever confirmed it");
+        assert!(!confirmed.covers(&failing));
+        let nobody_confirmed_it = standing(&sample::case(), &confirmed, failing.clone());
+        assert_eq!(nobody_confirmed_it, Standing::AsVerified);
         confirmed.and_before(&first);
-        assert!(!confirmed.lacks_any());
-        match standing(&sample::case(), &confirmed, Some(&now)) {
+        assert!(confirmed.covers(&failing));
+        match standing(&sample::case(), &confirmed, failing) {
             Standing::Undone { changed, verified_at, is_to_be_cut_off } => {
                 assert_eq!((changed.len(), verified_at, is_to_be_cut_off), (1, first.finished_at, true));
             }

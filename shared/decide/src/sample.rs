@@ -19,7 +19,7 @@ use stasis_model::facts::{
 };
 use stasis_model::memory::{Acquisition, AcquisitionStatus, Format, MemoryPolicy};
 use stasis_model::policy::Decision;
-use stasis_model::stage::{ActionRecord, Failure, Outcome};
+use stasis_model::stage::{ActionRecord, Failure, Outcome, Stage, StageReport, StageStatus};
 use stasis_model::tags;
 use stasis_model::trigger::{Request, Source};
 use stasis_model::{SCHEMA, Timestamp};
@@ -262,6 +262,28 @@ pub(crate) fn ready(case: &Case, known: &VpcFacts) -> VpcFacts {
                 .collect(),
         })),
         endpoints: known.endpoints.clone(),
+    }
+}
+
+/// A report of a stage that was through at once.
+pub(crate) fn stage_report(stage: Stage, status: StageStatus, at: Timestamp) -> StageReport {
+    StageReport {
+        schema: SCHEMA,
+        case_id: case().case_id,
+        stage,
+        attempt: 1,
+        status,
+        started_at: at,
+        finished_at: at,
+        wait_seconds: None,
+        summary: String::new(),
+        previous: None,
+        actions: Vec::new(),
+        failures: Vec::new(),
+        evidence: Vec::new(),
+        checks: Vec::new(),
+        notes: Vec::new(),
+        answer: None,
     }
 }
 

@@ -11,12 +11,9 @@ use stasis_model::trigger::{INSTANCES_MOST, Request};
 use stasis_model::{SCHEMA, Timestamp};
 use std::collections::BTreeMap;
 
-/// States in which there is nothing left to hold.
-const GONE: [&str; 2] = ["terminated", "shutting-down"];
-
 /// Why an instance that was found cannot be worked on, if so.
 pub fn unusable(request: &Request, instance: &Instance, owner: &AccountId) -> Option<String> {
-    if GONE.contains(&instance.state.as_str()) {
+    if instance.is_gone() {
         return Some(format!("instance {} is {}: there is nothing left to contain", request.instance, instance.state));
     }
     match &request.account {
@@ -190,7 +187,7 @@ mod tests {
         let mut request = sample::request();
         let owner = case.instance.account.clone();
         assert_eq!(unusable(&request, &case.baseline.instance, &owner), None);
-        for state in GONE {
+        for state in ["terminated", "shutting-down"] {
             let gone = Instance { state: state.to_owned(), ..case.baseline.instance.clone() };
             assert!(unusable(&request, &gone, &owner).is_some_and(|why| why.contains(state)));
         }

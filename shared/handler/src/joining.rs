@@ -2,7 +2,7 @@
 //! the decide crate's.
 
 use crate::HandlerError;
-use crate::open_cases::confirmed;
+use crate::open_cases::compared;
 use crate::triage::{BY_HAND, json};
 use stasis_cloud::casefile::Created;
 use stasis_cloud::{Cloud, CloudError};
@@ -106,9 +106,8 @@ async fn is_still_cut_off(cloud: &Cloud, case: &Case) -> Result<bool, HandlerErr
 /// What was undone since AWS confirmed it, in a few words.
 async fn undone(cloud: &Cloud, case: &Case, newest: &[StageReport]) -> Result<Option<String>, HandlerError> {
     // A run that took it over a moment ago is about to hold it again.
-    let Some(confirmed) = confirmed(cloud, case, newest, case.worked_on_since()).await? else { return Ok(None) };
-    let facts = cloud.held_facts(case).await?;
-    Ok(open_cases::to_hold_again(&open_cases::standing(case, &confirmed, facts.as_ref())))
+    let standing = compared(cloud, case, newest, case.worked_on_since()).await?;
+    Ok(open_cases::to_hold_again(&standing))
 }
 
 /// What the run of a case does.

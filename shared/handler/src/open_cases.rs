@@ -85,17 +85,35 @@ async fn one(cloud: &Cloud, topic: &str, claim: Claim, at: Timestamp) -> Result<
     })
 }
 
-/// What AWS has confirmed of the instance since then; none where nothing.
-pub(crate) async fn confirmed(
+async fn standing(cloud: &Cloud, case: &Case, at: Timestamp) -> Result<Standing, HandlerError> {
+    let newest = cloud.newest_reports(&case.case_id, &TELLING).await?;
+    let since = open_cases::counts_since(case, at);
+    if open_cases::verified(&newest, since).is_none() {
+        return Ok(Standing::Unverified);
+    }
+    let place = &case.instance;
+    match cloud.beside_for_readiness(&place.account, &place.region, &case.case_id).await {
+        Ok(there) => compared(&there, case, &newest, since).await,
+        Err(error) if error.is_retryable() => Err(error.into()),
+        Err(error) => Ok(Standing::Unknown { why: error.to_string() }),
+    }
+}
+
+/// How the instance stands beside what AWS has confirmed since then; `cloud` is that of the instance's place.
+pub(crate) async fn compared(
     cloud: &Cloud,
     case: &Case,
     newest: &[StageReport],
     since: Timestamp,
-) -> Result<Option<Confirmed>, HandlerError> {
-    let Some((verified, since)) = open_cases::verified(newest, since) else { return Ok(None) };
+) -> Result<Standing, HandlerError> {
+    let Some((verified, since)) = open_cases::verified(newest, since) else { return Ok(Standing::Unverified) };
+    let facts = cloud.held_facts(case).await?.filter(|facts| !facts.is_gone());
+    let Some(facts) = facts else { return Ok(Standing::Gone) };
+    let failing = open_cases::failing(case, &facts);
     let mut confirmed = Confirmed::by(verified);
+    // Older reports are read only where something does not pass now that did not pass in the newest either.
     for attempt in (1..verified.attempt).rev() {
-        if !confirmed.lacks_any() {
+        if confirmed.covers(&failing) {
             break;
         }
         match cloud.stage_report(&case.case_id, Stage::Verify, attempt).await? {
@@ -103,19 +121,7 @@ pub(crate) async fn confirmed(
             _ => break,
         }
     }
-    Ok(Some(confirmed))
-}
-
-async fn standing(cloud: &Cloud, case: &Case, at: Timestamp) -> Result<Standing, HandlerError> {
-    let newest = cloud.newest_reports(&case.case_id, &TELLING).await?;
-    let since = open_cases::counts_since(case, at);
-    let Some(confirmed) = confirmed(cloud, case, &newest, since).await? else { return Ok(Standing::Unverified) };
-    let place = &case.instance;
-    Ok(match cloud.beside_for_readiness(&place.account, &place.region, &case.case_id).await {
-        Ok(there) => open_cases::standing(case, &confirmed, there.held_facts(case).await?.as_ref()),
-        Err(error) if error.is_retryable() => return Err(error.into()),
-        Err(error) => Standing::Unknown { why: error.to_string() },
-    })
+    Ok(open_cases::standing(case, &confirmed, failing))
 }
 
 /// Has people told: where a look on this day or the one before has seen it too, and once a day for the same.

@@ -119,9 +119,10 @@ async fn decide(
         }
         Trigger::Divide { instances, parts } => return Ok(triage::divide(execution, instances, &parts)),
     };
+    let received = if value.get("skip").is_some() { event_of_part(input) } else { input };
     // Read beside the first look at the instances, and once for all of them.
     let policy = policy_in_force(cloud.clone(), settings.clone()).boxed().shared();
-    let run = Run { settings, topic, execution, received: received(input), policy };
+    let run = Run { settings, topic, execution, received, policy };
     if let [request] = requests.as_slice()
         && skipped.is_empty()
     {
@@ -154,12 +155,10 @@ async fn decide(
     Ok(TriageAnswer::Open { cases, ended })
 }
 
-/// What came in: of an input that is about a part of an event, that event.
-fn received(input: &RawValue) -> &RawValue {
+/// The event that an input is about a part of.
+fn event_of_part(input: &RawValue) -> &RawValue {
     #[derive(Deserialize)]
     struct Part<'a> {
-        #[serde(rename = "skip")]
-        _skip: serde::de::IgnoredAny,
         #[serde(borrow)]
         event: &'a RawValue,
     }

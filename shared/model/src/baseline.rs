@@ -86,6 +86,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Whether it is terminated, or about to be: then there is nothing left to hold.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state.as_str(), "terminated" | "shutting-down")
+    }
+
     /// The `Name` tag, where there is one. Foreign text: escape it wherever it goes.
     pub fn name(&self) -> Option<&str> {
         self.tags.get("Name").map(String::as_str)

@@ -44,6 +44,13 @@ pub struct HeldFacts {
     pub network: QuarantineFacts,
 }
 
+impl HeldFacts {
+    /// Whether EC2 says that there is nothing left to hold.
+    pub fn is_gone(&self) -> bool {
+        self.instance.known().is_some_and(Instance::is_gone)
+    }
+}
+
 /// An open case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -59,7 +59,7 @@ impl Cloud {
     /// Where that cannot be read.
     pub async fn exists(&self, id: &InstanceId) -> Result<bool, CloudError> {
         match self.instance(id).await {
-            Ok((instance, _)) => Ok(!["terminated", "shutting-down"].contains(&instance.state.as_str())),
+            Ok((instance, _)) => Ok(!instance.is_gone()),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }

@@ -338,6 +338,11 @@ mod tests {
         }
         assert!(!said.body.contains("\nStasis RELEASED") && said.body.len() < 2500, "{}", said.body);
         assert_eq!(said.case, Some(case.case_id.clone()));
+        let Standing::Undone { changed, verified_at, .. } = undone else { panic!("undone") };
+        let said = about(&Standing::Undone { changed, verified_at, is_to_be_cut_off: false }).expect("a notice");
+        assert!(said.body.contains("stasis contain would cut it off"), "{}", said.body);
+        let gone = about(&Standing::Gone).expect("a notice");
+        assert!(gone.subject.contains("GONE") && !gone.body.contains("stasis contain"), "{gone:?}");
         let unseen =
             about(&Standing::Unknown { why: "sts:AssumeRole failed: AccessDenied".to_owned() }).expect("a notice");
         assert!(unseen.subject.contains("NOT SEEN") && unseen.body.contains("AccessDenied"), "{unseen:?}");

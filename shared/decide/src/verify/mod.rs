@@ -177,21 +177,6 @@ pub fn checklist(case: &Case, facts: &VerifyFacts) -> Vec<Check> {
     checks
 }
 
-/// Whether a check is one of those.
-pub(crate) fn is_held(check: &Check) -> bool {
-    const HELD: [&str; 8] = [
-        INSTANCE_ONLINE,
-        TERMINATION_PROTECTION,
-        STOP_PROTECTION,
-        SHUTDOWN,
-        VOLUMES_KEPT,
-        INTERFACES,
-        NO_INBOUND,
-        OUTBOUND,
-    ];
-    HELD.contains(&check.name.as_str())
-}
-
 /// The checks of whether the instance is held: on, protected, cut off. They need no right to read evidence.
 pub fn held(case: &Case, facts: &HeldFacts) -> Vec<Check> {
     let mut checks = vec![online(&facts.instance)];
